@@ -1,0 +1,239 @@
+"""What an operator can set: one TOML file, typed, with overrides from the environment.
+
+`STACKLING_API_PORT=9000` overrides `port` in `[api]`; values are read as TOML where they parse as such, else as
+text. Lists of tables (external networks) are set in the file only. Every option carries its description, which
+`stackling config` prints with the value in force and where it came from.
+"""
+
+import os
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Positive = Annotated[int, Meta(ge=1)]
+Limit = Annotated[int, Meta(ge=-1)]
+
+
+class ConfigError(Exception):
+    """The configuration can't be used; the text names the option and says why."""
+
+
+def _says(text: str) -> Meta:
+    return Meta(description=text)
+
+
+class Section(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """Base of the sections."""
+
+
+class Paths(Section):
+    state_dir: Annotated[str, _says("Everything that must survive: database, keys, images, disks.")] = "/var/lib/stackling"
+    run_dir: Annotated[str, _says("Pid files, sockets and marks that a reboot may lose.")] = "/run/stackling"
+    log_dir: Annotated[str, _says("Logs of the cloud's own processes.")] = "/var/log/stackling"
+    config_dir: Annotated[str, _says("clouds.yaml, openrc, the admin's password and policy.yaml.")] = "/etc/stackling"
+
+
+class Api(Section):
+    listen: Annotated[str, _says("Address the API listens on. Loopback until told otherwise.")] = "127.0.0.1"
+    port: Annotated[Port, _says("TCP port of the API; every service is a path below it.")] = 9500
+    public_url: Annotated[str, _says("URL under which clients reach the API, for catalog and links. Empty: made from listen and port.")] = ""
+    tls: Annotated[bool, _says("Serve HTTPS with a certificate of the cloud's own CA.")] = False
+    workers: Annotated[Positive, _says("API processes. More than one needs PostgreSQL.")] = 1
+    threads: Annotated[Positive, _says("Threads a process that answer requests.")] = 16
+    max_body_mib: Annotated[Positive, _says("Largest JSON body accepted, MiB. Image data is not counted.")] = 1
+
+
+class DatabaseOptions(Section):
+    url: Annotated[str, _says("SQLAlchemy URL. Empty: SQLite in the state directory. postgresql+psycopg://… for many machines.")] = ""
+
+
+class Log(Section):
+    level: Annotated[typing.Literal["debug", "info", "warning", "error"], _says("The least severe that is logged.")] = "info"
+    requests: Annotated[bool, _says("One line a request with id, user, project, status and milliseconds.")] = True
+
+
+class Identity(Section):
+    region: Annotated[str, Meta(min_length=1, max_length=255), _says("Name of the region in the catalog.")] = "RegionOne"
+    admin_name: Annotated[str, _says("Name of the first administrator.")] = "admin"
+    token_lifetime: Annotated[Positive, _says("Seconds a token lives.")] = 3600
+    fernet_keys: Annotated[Annotated[int, Meta(ge=3)], _says("Keys kept for tokens: the next, the primary, and old ones that still validate.")] = 4
+    hash_memory_kib: Annotated[Annotated[int, Meta(ge=8192)], _says("argon2id memory for password hashes, KiB (OWASP: 19456 with 2 passes).")] = 19456
+    hash_passes: Annotated[Positive, _says("argon2id passes for password hashes.")] = 2
+
+
+class Image(Section):
+    ready_image: Annotated[bool, _says("Build and register the ready image at first start.")] = True
+    max_size_gib: Annotated[Positive, _says("Largest image accepted, GiB.")] = 64
+
+
+class Compute(Section):
+    availability_zone: Annotated[str, _says("Zone of hosts that belong to no aggregate with one.")] = "nova"
+    cpu_allocation_ratio: Annotated[float, Meta(gt=0), _says("Virtual CPUs a physical one is sold as.")] = 16.0
+    ram_allocation_ratio: Annotated[float, Meta(gt=0), _says("MiB sold per MiB of memory.")] = 1.0
+    disk_allocation_ratio: Annotated[float, Meta(gt=0), _says("GiB sold per GiB of disk.")] = 1.0
+    reserved_memory_mib: Annotated[int, Meta(ge=0), _says("Memory kept for the host itself, MiB.")] = 512
+    boot_timeout: Annotated[Positive, _says("Seconds a server may take from creation to ACTIVE.")] = 300
+    shutdown_timeout: Annotated[Positive, _says("Seconds a guest may take to power itself off before it is switched off.")] = 60
+    concurrent_boots: Annotated[Positive, _says("Domains a host starts at once.")] = 4
+    instances: Annotated[Limit, _says("Quota: servers of a project; -1 is no limit.")] = 10
+    cores: Annotated[Limit, _says("Quota: virtual CPUs of a project.")] = 20
+    ram_mib: Annotated[Limit, _says("Quota: memory of a project's servers, MiB.")] = 51200
+    key_pairs: Annotated[Limit, _says("Quota: key pairs of a user.")] = 100
+    server_groups: Annotated[Limit, _says("Quota: server groups of a project.")] = 10
+    server_group_members: Annotated[Limit, _says("Quota: servers of a server group.")] = 10
+    metadata_items: Annotated[Limit, _says("Quota: metadata items of a server.")] = 128
+
+
+class ExternalNetwork(Section):
+    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_.-]{1,64}$"), _says("Name of the network, and of its physical network.")] = "public"
+    cidr: Annotated[str, _says("Its subnet.")] = "172.24.4.0/24"
+    gateway: Annotated[str, _says("Gateway of the subnet; on one machine an address of the host itself.")] = "172.24.4.1"
+    pool_start: Annotated[str, _says("First address given to routers and floating IPs. Empty: the first free of the subnet.")] = ""
+    pool_end: Annotated[str, _says("Last address given. Empty: the last of the subnet.")] = ""
+    interface: Annotated[str, _says("Network card on that network. Empty: the host itself is the gateway.")] = ""
+    masquerade: Annotated[bool, _says("Let guests reach what the host reaches, behind the host's address.")] = True
+    vlan: Annotated[int, Meta(ge=0, le=4094), _says("VLAN tag on the card; 0 is untagged.")] = 0
+    shared: Annotated[bool, _says("Let projects put servers on it directly.")] = False
+
+
+class Network(Section):
+    external: Annotated[list[ExternalNetwork], _says("External networks; the first is the default one.")] = field(default_factory=lambda: [ExternalNetwork()])
+    mtu: Annotated[int, Meta(ge=1280, le=65535), _says("Largest packet of the underlay; tenants get 58 bytes less for Geneve.")] = 1500
+    dns_servers: Annotated[list[str], _says("Resolvers given to subnets that name none.")] = field(default_factory=list)
+    ovn_northbound: Annotated[str, _says("OVN northbound database.")] = "unix:/run/ovn/ovnnb_db.sock"
+    ovn_southbound: Annotated[str, _says("OVN southbound database.")] = "unix:/run/ovn/ovnsb_db.sock"
+    networks: Annotated[Limit, _says("Quota: networks of a project; -1 is no limit.")] = 100
+    subnets: Annotated[Limit, _says("Quota: subnets of a project.")] = 100
+    ports: Annotated[Limit, _says("Quota: ports of a project.")] = 500
+    routers: Annotated[Limit, _says("Quota: routers of a project.")] = 10
+    floating_ips: Annotated[Limit, _says("Quota: floating IPs of a project.")] = 50
+    security_groups: Annotated[Limit, _says("Quota: security groups of a project.")] = 100
+    security_group_rules: Annotated[Limit, _says("Quota: security group rules of a project.")] = 1000
+    subnet_pools: Annotated[Limit, _says("Quota: subnet pools of a project.")] = -1
+    address_groups: Annotated[Limit, _says("Quota: address groups of a project.")] = -1
+    rbac_policies: Annotated[Limit, _says("Quota: RBAC policies of a project.")] = 10
+
+
+class Volume(Section):
+    default_type: Annotated[str, _says("Name of the volume type that is used when none is named.")] = "local"
+    format: Annotated[typing.Literal["qcow2", "raw"], _says("Format of volume files.")] = "qcow2"
+    volumes: Annotated[Limit, _says("Quota: volumes of a project; -1 is no limit.")] = 10
+    snapshots: Annotated[Limit, _says("Quota: volume snapshots of a project.")] = 10
+    gigabytes: Annotated[Limit, _says("Quota: GiB of volumes and snapshots of a project.")] = 1000
+    per_volume_gigabytes: Annotated[Limit, _says("Quota: GiB of one volume.")] = -1
+    backups: Annotated[Limit, _says("Quota: backups of a project.")] = 10
+    backup_gigabytes: Annotated[Limit, _says("Quota: GiB of backups of a project.")] = 1000
+    groups: Annotated[Limit, _says("Quota: volume groups of a project.")] = 10
+
+
+class Node(Section):
+    hostname: Annotated[str, _says("Name of this host in the cloud. Empty: the machine's own.")] = ""
+    accel: Annotated[typing.Literal["auto", "kvm", "tcg"], _says("How guests run; auto boots a probe to learn whether KVM works.")] = "auto"
+    start_services: Annotated[bool, _says("Start Open vSwitch, OVN and libvirt where they don't run.")] = True
+
+
+class Worker(Section):
+    threads: Annotated[Positive, _says("Jobs worked on at once in a process.")] = 8
+
+
+class Config(Section):
+    """All options, by section."""
+
+    paths: Paths = Paths()
+    api: Api = Api()
+    database: DatabaseOptions = DatabaseOptions()
+    log: Log = Log()
+    identity: Identity = Identity()
+    image: Image = Image()
+    compute: Compute = Compute()
+    network: Network = Network()
+    volume: Volume = Volume()
+    node: Node = Node()
+    worker: Worker = Worker()
+
+    @property
+    def base_url(self) -> str:
+        """The URL of the API without a trailing slash."""
+        if self.api.public_url:
+            return self.api.public_url.rstrip("/")
+        host = self.api.listen if self.api.listen not in ("0.0.0.0", "::") else "127.0.0.1"
+        host = f"[{host}]" if ":" in host else host
+        return f"{'https' if self.api.tls else 'http'}://{host}:{self.api.port}"
+
+    @property
+    def database_url(self) -> str:
+        return self.database.url or f"sqlite:///{self.paths.state_dir}/state.db"
+
+
+class Option(Struct, frozen=True):
+    """One option as it is in force. `source` is `default`, the file's path, or the environment variable's name."""
+
+    section: str
+    name: str
+    value: Any
+    default: Any
+    source: str
+    says: str
+
+
+def _describe(kind: Any) -> str:
+    if typing.get_origin(kind) is typing.Annotated:
+        base, *notes = typing.get_args(kind)
+        own = next((m.description for m in notes if isinstance(m, Meta) and m.description), "")
+        return own or _describe(base)
+    return ""
+
+
+def options(config: Config, sources: Mapping[str, str] | None = None) -> Iterator[Option]:
+    """Every option of `config` with its description; `sources` as `load` returned them."""
+    for section in msgspec.structs.fields(Config):
+        values = getattr(config, section.name)
+        hints = typing.get_type_hints(type(values), include_extras=True)
+        plain = type(values)()
+        for name, kind in hints.items():
+            if name in type(values).__struct_fields__:
+                where = (sources or {}).get(f"{section.name}.{name}", "default")
+                yield Option(section.name, name, getattr(values, name), getattr(plain, name), where, _describe(kind))
+
+
+def load(path: Path | None, environ: Mapping[str, str] | None = None) -> tuple[Config, dict[str, str]]:
+    """The configuration in force and where each value that isn't the default came from (`section.option` → source).
+
+    `path` may be absent. Raises ConfigError naming the option.
+    """
+    raw: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    if path and path.exists():
+        try:
+            raw = tomllib.loads(path.read_text())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+            raise ConfigError(f"{path}: {e}") from None
+        for section, values in raw.items():
+            if isinstance(values, dict):
+                sources |= {f"{section}.{name}": str(path) for name in values}
+    for section_field in msgspec.structs.fields(Config):
+        section = section_field.name
+        for name in section_field.type.__struct_fields__:
+            variable = f"STACKLING_{section}_{name}".upper()
+            text = (os.environ if environ is None else environ).get(variable)
+            if text is not None:
+                raw.setdefault(section, {})[name] = _value(text)
+                sources[f"{section}.{name}"] = variable
+    try:
+        return msgspec.convert(raw, Config), sources
+    except msgspec.ValidationError as e:
+        where = str(e).rpartition(" - at `$.")[2].rstrip("`")
+        raise ConfigError(f"{sources.get(where, path or 'configuration')}: {e}".replace("$.", "")) from None
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,50 @@
+"""Structured logs: one JSON object a line, secrets never.
+
+Anything under a name that sounds like a secret is masked, however deep it sits.
+"""
+
+import re
+import sys
+from typing import Any
+
+import structlog
+
+_SECRET = re.compile(r"password|passwd|adminpass|secret|token|private_key|user_data|x-subject-token|x-auth-token", re.I)
+_FINE = frozenset({"token_scope"})
+
+
+def masked(value: Any) -> Any:
+    """`value` with what stands under a secret's name replaced by `***`."""
+    if isinstance(value, dict):
+        return {k: "***" if _sounds_secret(k) and v is not None else masked(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [masked(v) for v in value]
+    return value
+
+
+def _sounds_secret(name: Any) -> bool:
+    return isinstance(name, str) and name not in _FINE and bool(_SECRET.search(name))
+
+
+def _mask(_: Any, __: str, event: Any) -> Any:
+    return masked(event)
+
+
+def setup(*, level: str = "info", stream: Any = None, pretty: bool = False) -> None:
+    """Send the process's logs to `stream` (standard error by default)."""
+    levels = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _mask,
+            structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(default=str),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(levels[level]),
+        logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def get(name: str) -> Any:
+    return structlog.get_logger().bind(logger=name)

@@ -1,0 +1,422 @@
+"""HTTP in and out for every service: who calls, which version, which envelope, one log line a request.
+
+A service describes itself with `Service`; `application` makes one WSGI app of all of them, each below its own path.
+Handlers are Falcon resources: decode with `body`, call one action, encode.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar, cast
+
+import falcon
+import msgspec
+import prometheus_client
+import sqlalchemy as sa
+from falcon import Request, Response
+from msgspec import Struct
+
+from stackling.base import log
+from stackling.base.cloud import Cloud
+from stackling.base.context import Caller
+from stackling.base.errors import (
+    BadRequest,
+    Error,
+    Forbidden,
+    MethodNotAllowed,
+    NotFound,
+    TooLarge,
+    Unauthorized,
+)
+from stackling.base.microversion import Microversions, Version, at, render
+
+T = TypeVar("T")
+
+
+class Problem(Struct, frozen=True):
+    """An error on its way out, before a service wraps it in its envelope."""
+
+    error: Error
+    status: int
+    kind: str  # route (no such path), method, auth, body, or error
+    request_id: str
+    version: Version | None
+    accept: str
+
+
+class Envelope(Struct):
+    """What a service sends for a problem."""
+
+    body: Any = None
+    text: str | None = None
+    content_type: str = "application/json"
+    status: int | None = None
+    headers: dict[str, str] = {}
+
+
+class Service(Struct, frozen=True):
+    """One service as the REST layer knows it.
+
+    `routes(cloud)` gives (path below `prefix`, Falcon resource); a resource with `public = True` needs no token.
+    `envelope` wraps errors. `scoped` strips a project id that stands after the version in the path.
+    `headers(req, resp)` adds what the service sends on every answer. `unrouted` answers a path nobody has.
+    """
+
+    name: str
+    prefix: str
+    routes: Callable[[Cloud], Iterable[tuple[str, object]]]
+    envelope: Callable[[Problem], Envelope]
+    versions: Microversions | None = None
+    version_root: str = ""
+    scoped: bool = False
+    headers: Callable[[Request, Response], None] | None = None
+
+
+class Context:
+    """What `req.context` holds."""
+
+    __slots__ = ("caller", "global_request_id", "project_in_path", "request_id", "service", "started", "version")
+
+    def __init__(self) -> None:
+        self.caller: Caller | None = None
+        self.service: Service | None = None
+        self.version = Version(0, 0)
+        self.project_in_path: str | None = None
+        self.request_id = f"req-{uuid.uuid4()}"
+        self.global_request_id: str | None = None
+        self.started = time.perf_counter()
+
+
+class _Request(falcon.Request):
+    context_type = Context
+
+
+# -- for handlers ------------------------------------------------------------------------------------------------------
+
+
+def caller(req: Request) -> Caller:
+    """The authenticated caller. Raises Unauthorized when there is none."""
+    if req.context.caller is None:
+        raise Unauthorized("The request you have made requires authentication.")
+    return cast(Caller, req.context.caller)
+
+
+def version(req: Request) -> Version:
+    return cast(Version, req.context.version)
+
+
+def raw_body(req: Request, most: int = 1 << 20) -> bytes:
+    """The body, at most `most` bytes. Raises TooLarge."""
+    length = req.content_length
+    if length is not None and length > most:
+        raise TooLarge(f"Request body is larger than {most} bytes.")
+    data = req.bounded_stream.read(most + 1) if length is None else req.bounded_stream.read(length)
+    if len(data) > most:
+        raise TooLarge(f"Request body is larger than {most} bytes.")
+    return cast(bytes, data)
+
+
+_MOST = "stackling.max_body"
+
+
+def json_body(req: Request) -> Any:
+    """The body as plain JSON values. Raises BadRequest when it is none."""
+    data = raw_body(req, req.env.get(_MOST, 1 << 20))
+    if b"\\u0000" in data:
+        raise BadRequest("Malformed request body: a text holds a NUL character.")
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise BadRequest(f"Malformed request body: {e}") from None
+
+
+def body(req: Request, kind: type[T], *, key: str | None = None) -> T:
+    """The body (what stands under `key`) as `kind`, with the fields of the request's microversion.
+
+    Raises BadRequest naming the field that is unknown, missing, or of a wrong type or range.
+    """
+    return convert(json_body(req), kind, key=key, version=req.context.version)
+
+
+def convert(value: Any, kind: type[T], *, key: str | None = None, version: Version | None = None) -> T:
+    """Like `body`, for values that were decoded already."""
+    if key is not None:
+        if not isinstance(value, dict) or key not in value:
+            raise BadRequest(f"Invalid input for field/attribute {key}: '{key}' is a required property")
+        surplus = [str(k) for k in value if k != key]
+        if surplus and isinstance(kind, type) and issubclass(kind, Struct) and kind.__struct_config__.forbid_unknown_fields:
+            raise BadRequest(f"Additional properties are not allowed ({surplus[0][:64]!r} was unexpected)")
+        value = value[key]
+    wanted: Any = kind
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        wanted = at(kind, version or Version(999, 999))
+    try:
+        return cast(T, msgspec.convert(value, wanted, strict=True, str_keys=True))
+    except (msgspec.ValidationError, RecursionError) as e:
+        raise BadRequest(f"Invalid input for field/attribute {_field_of(str(e), key)}") from None
+
+
+def _field_of(says: str, key: str | None) -> str:
+    what, _, where = says.partition(" - at `$")
+    where = where.rstrip("`").lstrip(".") or (key or "body")
+    if "unknown field" in what:
+        name = what.rpartition(" ")[2].strip("`")
+        return f"{where}: Additional properties are not allowed ('{name}' was unexpected)"
+    if "missing required field" in what:
+        name = what.rpartition(" ")[2].strip("`")
+        return f"{name}: '{name}' is a required property"
+    return f"{where}: {what}"
+
+
+def view(req: Request, made: Any) -> Any:
+    """A view struct (or list of them) as plain values at the request's microversion."""
+    return render(made, req.context.version)
+
+
+def base_url(req: Request, cloud: Cloud) -> str:
+    """The URL of the cloud as this caller reaches it, no trailing slash."""
+    if cloud.config.api.public_url:
+        return cloud.config.base_url
+    return f"{req.forwarded_scheme}://{req.forwarded_host}"
+
+
+def self_url(req: Request, cloud: Cloud) -> str:
+    """The URL of this request without its query, as the caller wrote it."""
+    return base_url(req, cloud) + cast(str, req.env.get("stackling.path", req.path))
+
+
+def one_param(req: Request, name: str) -> str | None:
+    """A query parameter that makes sense once; the last one wins."""
+    values = req.get_param_as_list(name)
+    return values[-1] if values else None
+
+
+def boolean(text: Any, name: str) -> bool:
+    """OpenStack's idea of a boolean in a query or lenient body. Raises BadRequest naming the field."""
+    if isinstance(text, bool):
+        return text
+    word = str(text).strip().lower()
+    if word in ("1", "t", "true", "on", "y", "yes"):
+        return True
+    if word in ("0", "f", "false", "off", "n", "no"):
+        return False
+    raise BadRequest(f"Invalid value for {name}: {str(text)[:64]!r} is not a boolean")
+
+
+def integer(text: Any, name: str, *, least: int = 0, most: int = 2**31 - 1) -> int:
+    """A whole number from a query. Raises BadRequest naming the field."""
+    try:
+        value = int(str(text)) if len(str(text)) < 20 else None
+    except ValueError:
+        value = None
+    if value is None or not least <= value <= most:
+        raise BadRequest(f"Invalid input for query parameter {name}: {str(text)[:64]!r} is not a whole number from {least} to {most}")
+    return value
+
+
+# -- the application ---------------------------------------------------------------------------------------------------
+
+Authenticate = Callable[[str], Caller]
+
+
+class Instruments:
+    """What the control plane tells Prometheus about itself; one set a cloud."""
+
+    def __init__(self) -> None:
+        self.registry = prometheus_client.CollectorRegistry()
+        self.requests = prometheus_client.Counter(
+            "stackling_requests", "Requests answered", ["service", "method", "status"], registry=self.registry
+        )
+        self.seconds = prometheus_client.Histogram(
+            "stackling_request_seconds", "Seconds a request took", ["service", "method"], registry=self.registry
+        )
+        prometheus_client.ProcessCollector(registry=self.registry)
+
+
+def application(
+    cloud: Cloud,
+    services: Sequence[Service],
+    authenticate: Authenticate,
+    *,
+    extra: Iterable[tuple[str, object]] = (),
+) -> Callable[..., Any]:
+    """The WSGI app of all `services`. `authenticate(token)` returns the caller or raises Unauthorized."""
+    instruments = Instruments()
+    outer = _Outer(cloud, services, authenticate, instruments)
+    app = falcon.App(middleware=[outer], request_type=_Request)
+    app.req_options.strip_url_path_trailing_slash = True
+    app.req_options.auto_parse_form_urlencoded = False
+    app.req_options.keep_blank_qs_values = True
+    app.req_options.auto_parse_qs_csv = False
+    app.resp_options.xml_error_serialization = False
+    app.resp_options.media_handlers[falcon.MEDIA_JSON] = _Json()
+    app.add_error_handler(Exception, outer.on_error)
+    for service in services:
+        for path, resource in service.routes(cloud):
+            app.add_route((service.prefix + path).rstrip("/") or "/", resource)
+    for path, resource in extra:
+        app.add_route(path, resource)
+    app.add_route("/metrics", Metrics(instruments))
+    return cast(Callable[..., Any], app)
+
+
+class _Json(falcon.media.BaseHandler):
+    def serialize(self, media: Any, content_type: str) -> bytes:
+        return msgspec.json.encode(media)
+
+    def deserialize(self, stream: Any, content_type: str | None, content_length: int | None) -> Any:
+        return msgspec.json.decode(stream.read())
+
+
+class Metrics:
+    """Prometheus endpoint of the control plane; for the machine itself and for admins."""
+
+    public = True
+
+    def __init__(self, instruments: Instruments) -> None:
+        self.instruments = instruments
+
+    def on_get(self, req: Request, resp: Response) -> None:
+        local = req.remote_addr in ("127.0.0.1", "::1") and not req.get_header("X-Forwarded-For")
+        if not local and not (req.context.caller and req.context.caller.is_admin):
+            raise Forbidden("Metrics are for the machine itself and for admins.")
+        resp.content_type = prometheus_client.CONTENT_TYPE_LATEST
+        resp.data = prometheus_client.generate_latest(self.instruments.registry)
+
+
+class _Outer:
+    """Middleware: everything around a handler."""
+
+    def __init__(self, cloud: Cloud, services: Sequence[Service], authenticate: Authenticate, instruments: Instruments) -> None:
+        self.cloud = cloud
+        self.services = sorted(services, key=lambda s: -len(s.prefix))
+        self.authenticate = authenticate
+        self.instruments = instruments
+        self.log = log.get("api")
+
+    def process_request(self, req: Request, resp: Response) -> None:
+        context: Context = req.context
+        req.env[_MOST] = self.cloud.config.api.max_body_mib << 20
+        given = req.get_header("X-Openstack-Request-Id") or ""
+        context.global_request_id = given if given.startswith("req-") and len(given) == 40 else None
+        if "\x00" in req.path or "%00" in (req.query_string or ""):
+            raise BadRequest("The URL holds a NUL character.")
+        context.service = next((s for s in self.services if _below(req.path, s.prefix)), None)
+        service = context.service
+        if service is None:
+            return
+        req.env["stackling.path"] = req.path
+        if service.scoped:
+            self._strip_project(req, service)
+        if service.versions:
+            legacy = req.get_header(service.versions.legacy) if service.versions.legacy else None
+            context.version = service.versions.lowest  # what an error about the version itself is sent with
+            context.version = service.versions.asked(req.get_header("OpenStack-API-Version"), legacy)
+        token = req.get_header("X-Auth-Token")
+        if token:
+            try:
+                context.caller = self.authenticate(token)
+                context.caller.request_id = context.request_id
+            except Unauthorized:
+                context.caller = None  # public routes answer; all others say 401 in process_resource
+
+    def _strip_project(self, req: Request, service: Service) -> None:
+        root = service.prefix + service.version_root
+        rest = req.path[len(root) :]
+        if req.path.startswith(root + "/"):
+            first, _, after = rest[1:].partition("/")
+            if len(first) in (32, 36) and all(c in "0123456789abcdef-" for c in first.lower()):
+                req.context.project_in_path = first
+                req.path = root + ("/" + after if after else "")
+
+    def process_resource(self, req: Request, resp: Response, resource: object, params: dict[str, Any]) -> None:
+        if req.context.caller is None and not getattr(resource, "public", False):
+            raise Unauthorized("The request you have made requires authentication.")
+        inside = req.context.project_in_path
+        who = req.context.caller
+        if inside and who and who.project_id and inside.replace("-", "") != who.project_id.replace("-", "") and not who.is_admin:
+            raise BadRequest(f"Malformed request URL: URL's project_id '{inside}' doesn't match Context's project_id '{who.project_id}'")
+
+    def process_response(self, req: Request, resp: Response, resource: object, succeeded: bool) -> None:
+        context: Context = req.context
+        resp.set_header("X-Openstack-Request-Id", context.request_id)
+        service = context.service
+        if service is not None:
+            if service.versions:
+                word = f"{service.versions.word} {context.version}"
+                vary = ["OpenStack-API-Version"]
+                resp.set_header("OpenStack-API-Version", word)
+                if service.versions.legacy:
+                    resp.set_header(service.versions.legacy, str(context.version))
+                    vary.append(service.versions.legacy)
+                resp.set_header("Vary", ", ".join(vary))
+            if service.headers:
+                service.headers(req, resp)
+        took = time.perf_counter() - context.started
+        name = service.name if service else "-"
+        self.instruments.requests.labels(name, req.method, resp.status[:3]).inc()
+        self.instruments.seconds.labels(name, req.method).observe(took)
+        if self.cloud.config.log.requests:
+            who = context.caller
+            self.log.info(
+                "request",
+                request_id=context.request_id,
+                **({"global_request_id": context.global_request_id} if context.global_request_id else {}),
+                service=name,
+                method=req.method,
+                path=req.env.get("stackling.path", req.path),
+                status=int(resp.status[:3]),
+                user=who.user_id if who else None,
+                project=who.project_id if who else None,
+                ms=round(took * 1000, 2),
+            )
+
+    def on_error(self, req: Request, resp: Response, error: Exception, params: Any) -> None:
+        kind, known = _known(error)
+        context: Context = req.context
+        if known is None:
+            self.log.exception("api.bug", request_id=context.request_id, method=req.method, path=req.path)
+            known = Error("An unexpected error prevented the server from fulfilling your request.")
+        elif known.detail:
+            self.log.info("api.refused", request_id=context.request_id, says=known.says, detail=known.detail)
+        service = context.service
+        if kind == "route" and service is not None and context.caller is None and service.name != "identity":
+            kind, known = "auth", Unauthorized("The request you have made requires authentication.")
+        problem = Problem(known, known.status, kind, context.request_id, context.version, req.get_header("Accept") or "*/*")
+        made = service.envelope(problem) if service else Envelope({"error": {"code": known.status, "title": known.title, "message": known.says}})
+        if known.status == 401:
+            made = Envelope({"error": {"code": 401, "title": "Unauthorized", "message": known.says}})
+            resp.set_header("WWW-Authenticate", f'Keystone uri="{base_url(req, self.cloud)}/identity/v3"')
+        resp.status = falcon.code_to_http_status(made.status or known.status)
+        for name, value in {**known.headers, **made.headers}.items():
+            resp.set_header(name, value)
+        if req.method == "HEAD":
+            resp.data, resp.media, resp.text = None, None, None
+        elif made.text is not None:
+            resp.content_type, resp.text = made.content_type, made.text
+        else:
+            resp.content_type, resp.data = made.content_type, msgspec.json.encode(made.body)
+
+
+def _below(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(prefix + "/")
+
+
+def _known(error: Exception) -> tuple[str, Error | None]:
+    """The kind of problem, and the error as one of ours; None for a bug."""
+    if isinstance(error, Unauthorized):
+        return "auth", error
+    if isinstance(error, Error):
+        return "error", error
+    if isinstance(error, falcon.HTTPRouteNotFound):
+        return "route", NotFound("The resource could not be found.")
+    if isinstance(error, falcon.HTTPMethodNotAllowed):
+        allow = (error.headers or {}).get("Allow", "") if isinstance(error.headers, dict) else ""
+        return "method", MethodNotAllowed("The method is not allowed for the requested URL.", headers={"Allow": allow})
+    if isinstance(error, falcon.HTTPError):
+        status = int(str(error.status)[:3])
+        kinds = {k.status: k for k in Error.__subclasses__() if k.__name__ != "QuotaExceeded"}
+        return "error", kinds.get(status, BadRequest)(error.description or error.title or "")
+    if isinstance(error, (UnicodeError, OverflowError, sa.exc.DataError)):
+        return "error", BadRequest("The request holds text or numbers that can't be kept.", detail=repr(error))
+    return "error", None

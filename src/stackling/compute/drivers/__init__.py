@@ -1,0 +1,1 @@
+"""The implementations of `compute.driver`, one file each."""

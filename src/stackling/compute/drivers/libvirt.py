@@ -1,0 +1,526 @@
+"""The hypervisor of this host: QEMU under libvirt.
+
+Domains are defined (persistent), so libvirt keeps them over its own restarts and the host's; their state is
+libvirt's, and the few facts that it forgets (who stopped a domain) are files beside the disks.
+Nothing starts by itself after a host's boot: the control plane sees `Stopped.HOST` and ensures what it wants,
+for it alone knows whether the server meanwhile runs elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+import time
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import libvirt
+import structlog
+
+from stackling.base.background import Background
+from stackling.compute.driver import (
+    Changes,
+    DeviceBusy,
+    Domain,
+    DomainFailed,
+    DomainMissing,
+    HostInfo,
+    HostUnavailable,
+    NotReady,
+    Observed,
+    Power,
+    Stopped,
+    Watcher,
+    check_id,
+    instance_name,
+    last_lines,
+)
+from stackling.compute.drivers.domain_xml import (
+    Devices,
+    devices_of,
+    disk_element,
+    domain_xml,
+    nic_element,
+    target_of,
+)
+from stackling.compute.drivers.feed import Feed
+from stackling.compute.drivers.instance_files import GIB, InstanceFiles
+from stackling.compute.drivers.libvirt_connection import LibvirtConnection
+from stackling.image.cache import ImageCache, ImageDamaged, ImageRef
+
+log = structlog.get_logger(__name__)
+
+PREFIX = instance_name("")
+UNPLUG_SECONDS = 3.0
+POLL_SECONDS = 0.05
+_POWER = {
+    libvirt.VIR_DOMAIN_RUNNING: Power.ON,
+    libvirt.VIR_DOMAIN_BLOCKED: Power.ON,
+    libvirt.VIR_DOMAIN_SHUTDOWN: Power.ON,
+    libvirt.VIR_DOMAIN_PAUSED: Power.PAUSED,
+    libvirt.VIR_DOMAIN_PMSUSPENDED: Power.PAUSED,
+    libvirt.VIR_DOMAIN_SHUTOFF: Power.OFF,
+    libvirt.VIR_DOMAIN_CRASHED: Power.CRASHED,
+}
+_EVENT_POWER = {
+    libvirt.VIR_DOMAIN_EVENT_STARTED: Power.ON,
+    libvirt.VIR_DOMAIN_EVENT_RESUMED: Power.ON,
+    libvirt.VIR_DOMAIN_EVENT_SUSPENDED: Power.PAUSED,
+    libvirt.VIR_DOMAIN_EVENT_STOPPED: Power.OFF,
+    libvirt.VIR_DOMAIN_EVENT_CRASHED: Power.CRASHED,
+    libvirt.VIR_DOMAIN_EVENT_UNDEFINED: None,
+}
+_UNDEFINE = (
+    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+)
+
+
+class LibvirtHypervisor:
+    """See `compute.driver.Hypervisor`.
+
+    `accel` is what was found to work; `bridge` the integration bridge, None on a host without networking.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        run_dir: Path,
+        images: ImageCache,
+        images_dir: Path,
+        *,
+        accel: Literal["kvm", "tcg"],
+        accel_reason: str = "",
+        bridge: str | None = "br-int",
+        uri: str = "qemu:///system",
+        hostname: str | None = None,
+    ) -> None:
+        self._state_dir = state_dir
+        self._images = images
+        self._files = InstanceFiles(state_dir, run_dir, images_dir)
+        self._accel: Literal["kvm", "tcg"] = accel
+        self._accel_reason = accel_reason
+        self._bridge = bridge
+        self._hostname = hostname or socket.gethostname()
+        self._feed = Feed()
+        self._last: dict[str, Power | None] = {}
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._images_lock = threading.Lock()
+        self._copies = Background("copy")
+        self._capabilities: dict[str, Any] | None = None
+        self._libvirt = LibvirtConnection(uri, self._on_lifecycle, self._after_reconnect)
+
+    def close(self) -> None:
+        """Let go of libvirtd. Guests go on."""
+        self._libvirt.close()
+
+    # facts
+
+    def info(self) -> HostInfo:
+        with self._asking("The host's facts"):
+            conn = self._libvirt.get()
+            if self._capabilities is None:
+                self._capabilities = _cpu_of(conn.getCapabilities())
+            version = conn.getVersion()
+        self._state_dir.mkdir(parents=True, exist_ok=True)
+        disk = os.statvfs(self._state_dir)
+        return HostInfo(
+            hostname=self._hostname,
+            vcpus=os.cpu_count() or 1,
+            memory_mib=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
+            disk_gib=disk.f_blocks * disk.f_frsize // GIB,
+            disk_free_gib=disk.f_bavail * disk.f_frsize // GIB,
+            hypervisor_version=version,
+            cpu=self._capabilities,
+            accel=self._accel,
+            accel_reason=self._accel_reason,
+            features=frozenset({"hotplug", "config_drive", "live_snapshot"}),
+            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            uptime_seconds=int(float(Path("/proc/uptime").read_text().split()[0])),
+        )
+
+    def power(self, id: str) -> Power | None:
+        with self._asking(f"Domain {check_id(id)}"):
+            found = self._find(id)
+            return _POWER.get(found.state()[0], Power.OFF) if found else None
+
+    def observe(self) -> dict[str, Observed]:
+        seen: dict[str, Observed] = {}
+        with self._asking("The list of domains"):
+            for domain in self._libvirt.get().listAllDomains(0):
+                if domain.name().startswith(PREFIX):
+                    try:
+                        seen[domain.UUIDString()] = self._observed(domain)
+                    except libvirt.libvirtError as error:
+                        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                            raise
+        return seen
+
+    def console_log(self, id: str, lines: int | None = None) -> str:
+        text = self._files.console_log(check_id(id))
+        if text is None:
+            raise DomainMissing(f"No console of domain {id} on {self._hostname}: it was never started here")
+        return last_lines(text, lines)
+
+    def password(self, id: str) -> str:
+        try:
+            return self._files.password_file(check_id(id)).read_text()
+        except OSError:
+            return ""
+
+    def clear_password(self, id: str) -> None:
+        self._files.password_file(check_id(id)).unlink(missing_ok=True)
+
+    def password_file(self, id: str) -> Path:
+        """Where the metadata service keeps the password that the guest posts."""
+        return self._files.password_file(check_id(id))
+
+    def descriptions(self) -> Iterator[Domain]:
+        """All domains of this host as they were last described, also after the agent's restart."""
+        return self._files.descriptions()
+
+    def holder(self, volume_id: str) -> str | None:
+        for id, observed in self.observe().items():
+            if observed.power is not Power.OFF and volume_id in observed.disks:
+                return id
+        return None
+
+    def changes(self, after: str = "", wait: float = 0.0) -> Changes:
+        return self._feed.changes(after, wait)
+
+    def watch(self, callback: Watcher) -> Callable[[], None]:
+        return self._feed.watch(callback)
+
+    # wishes
+
+    def ensure_image(self, image: ImageRef) -> bool:
+        try:
+            return self._images.ensure(image)
+        except ImageDamaged as error:
+            raise DomainFailed(str(error)) from error
+        except OSError as error:
+            raise HostUnavailable(f"Image {image.id} is not to be had: {error}") from error
+
+    def ensure(self, domain: Domain) -> None:
+        check_domain(domain)
+        with self._locks[domain.id], self._asking("The domain"):
+            found = self._find(domain.id)
+            if found is not None and found.isActive():
+                self._reconcile(found, domain)
+            else:
+                self._bring_up(domain)
+
+    def remove(self, id: str) -> None:
+        with self._locks[check_id(id)], self._asking("Removing the domain"):
+            found = self._find(id)
+            if found is not None:
+                self._files.mark_stopped(id, Stopped.ASKED)
+                if found.isActive():
+                    _unless_off(found.destroy)
+                if found.isPersistent():
+                    found.undefineFlags(_UNDEFINE)
+            try:
+                self._files.remove(id)
+            except OSError as error:
+                raise HostUnavailable(f"The files of domain {id} could not be removed: {error}") from error
+
+    def shut_down(self, id: str) -> None:
+        with self._locks[check_id(id)], self._asking("Shutting down"):
+            found = self._find(id)
+            if found is not None and found.isActive():
+                self._files.mark_stopped(id, Stopped.ASKED)
+                _unless_off(lambda: found.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
+
+    def power_off(self, id: str) -> None:
+        with self._locks[check_id(id)], self._asking("Powering off"):
+            found = self._find(id)
+            if found is not None and found.isActive():
+                self._files.mark_stopped(id, Stopped.ASKED)
+                _unless_off(found.destroy)
+
+    def reset(self, id: str) -> None:
+        with self._locks[check_id(id)], self._asking("Resetting"):
+            self._running(id).reset()
+
+    def resize_disk(self, id: str, volume_id: str, size_gib: int) -> None:
+        with self._asking(f"Resizing volume {volume_id}"):
+            found = self._running(id)
+            device = self._target(found, volume_id)
+            if found.blockInfo(device)[0] < size_gib * GIB:
+                found.blockResize(device, size_gib * GIB, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+
+    def copy_disk(self, id: str, volume_id: str, path: str) -> bool:
+        target = Path(path)
+        if target.exists() and target.name not in self._copies.running():
+            return True
+        with self._asking(f"Copying volume {volume_id}"):
+            found = self._running(id)
+            device = self._target(found, volume_id)
+            return self._copies.run(target.name, lambda: self._copy(found, device, target))
+
+    def collect_images(self, keep: frozenset[str] = frozenset()) -> list[str]:
+        """Remove the cached images that no domain here uses and `keep` does not name; tell which went."""
+        with self._images_lock:
+            used = {domain.image.id for domain in self._files.descriptions() if domain.image}
+            return self._images.collect(used | keep)
+
+    # inside
+
+    @contextmanager
+    def _asking(self, step: str) -> Iterator[None]:
+        try:
+            yield
+        except libvirt.libvirtError as error:
+            raise self._libvirt.translate(error, step) from error
+
+    def _find(self, id: str) -> libvirt.virDomain | None:
+        try:
+            return self._libvirt.get().lookupByUUIDString(id)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                return None
+            raise
+
+    def _running(self, id: str) -> libvirt.virDomain:
+        found = self._find(check_id(id))
+        if found is None or not found.isActive():
+            raise DomainMissing(f"Domain {id} does not run on {self._hostname}")
+        return found
+
+    def _target(self, found: libvirt.virDomain, volume_id: str) -> str:
+        element = devices_of(found.XMLDesc(0)).disks.get(volume_id)
+        if element is None:
+            raise DomainMissing(f"Volume {volume_id} is not attached to domain {found.UUIDString()}")
+        return target_of(element)
+
+    def _observed(self, domain: libvirt.virDomain) -> Observed:
+        state, reason = domain.state()[:2]
+        power = _POWER.get(state, Power.OFF)
+        devices = devices_of(domain.XMLDesc(0))
+        return Observed(
+            power=power,
+            disks=tuple(devices.disks),
+            nics=tuple(devices.nics),
+            stopped=self._stopped(domain.UUIDString(), reason) if power is Power.OFF else None,
+        )
+
+    def _stopped(self, id: str, reason: int) -> Stopped:
+        """libvirt remembers the reason until its next restart; the file outlives that."""
+        if reason in (libvirt.VIR_DOMAIN_SHUTOFF_CRASHED, libvirt.VIR_DOMAIN_SHUTOFF_FAILED):
+            return Stopped.HOST
+        if written := self._files.stopped(id):
+            return written
+        if reason == libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN:
+            return Stopped.GUEST
+        if reason == libvirt.VIR_DOMAIN_SHUTOFF_DESTROYED:
+            return Stopped.ASKED
+        return Stopped.HOST
+
+    def _bring_up(self, domain: Domain) -> None:
+        """The domain is off or unknown: make its files, define it, start it."""
+        before = self._files.description(domain.id)
+        renew = before is None or before.guest_data != domain.guest_data
+        # Described first, so that the image is in use before it is there, and not collected in between.
+        with self._images_lock:
+            self._files.describe(domain)
+        if domain.image is not None and not self.ensure_image(domain.image):
+            raise NotReady(f"Image {domain.image.id} is being fetched")
+        files = self._files.prepare(domain, renew_config_drive=renew)
+        found = self._libvirt.get().defineXML(domain_xml(domain, files, self._accel, self._bridge))
+        if not domain.running:
+            if before is None:
+                self._files.mark_stopped(domain.id, Stopped.ASKED)
+            return
+        self._files.mark_stopped(domain.id, None)
+        try:
+            found.create()
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID and found.isActive():
+                return
+            self._check_bridge(domain)
+            raise
+
+    def _reconcile(self, found: libvirt.virDomain, domain: Domain) -> None:
+        """The domain runs: plug and unplug, and remember the description for its next start."""
+        live = devices_of(found.XMLDesc(0))
+        disks = {disk.volume_id: disk for disk in domain.disks}
+        nics = {nic.port_id: nic for nic in domain.nics} if self._bridge else {}
+        self._unplug(
+            found,
+            [element for id, element in live.disks.items() if id not in disks]
+            + [element for id, element in live.nics.items() if id not in nics],
+        )
+        for id, disk in disks.items():
+            if id not in live.disks:
+                with self._asking(f"Attaching volume {id}"):
+                    self._plug(found, disk_element(disk))
+        for id, nic in nics.items():
+            if id not in live.nics:
+                with self._asking(f"Attaching port {id}"):
+                    try:
+                        self._plug(found, nic_element(nic, self._bridge or ""))
+                    except libvirt.libvirtError:
+                        self._check_bridge(domain)
+                        raise
+        if found.state()[0] == libvirt.VIR_DOMAIN_PAUSED and domain.running:
+            found.resume()
+        if self._files.description(domain.id) != domain:
+            xml = domain_xml(domain, self._files.files(domain), self._accel, self._bridge)
+            self._libvirt.get().defineXML(xml)
+            self._files.describe(domain)
+
+    @staticmethod
+    def _plug(found: libvirt.virDomain, element: ET.Element) -> None:
+        found.attachDeviceFlags(ET.tostring(element, encoding="unicode"), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+    def _unplug(self, found: libvirt.virDomain, surplus: list[ET.Element]) -> None:
+        if not surplus:
+            return
+        names = {target_of(element) for element in surplus}
+        for element in surplus:
+            try:
+                found.detachDeviceAlias(_alias(element), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            except libvirt.libvirtError as error:
+                # The guest has been asked before, and QEMU says so with a plain failure.
+                if error.get_error_code() in (libvirt.VIR_ERR_RPC, libvirt.VIR_ERR_NO_DOMAIN):
+                    raise
+                log.info("domain.unplug", id=found.UUIDString(), error=str(error))
+        limit = time.monotonic() + UNPLUG_SECONDS
+        while names & (left := _targets(devices_of(found.XMLDesc(0)))):
+            if time.monotonic() > limit:
+                raise DeviceBusy(
+                    f"The guest has not let go of {', '.join(sorted(names & left))} yet; "
+                    "a guest that is still booting or hangs cannot"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _copy(self, found: libvirt.virDomain, device: str, target: Path) -> None:
+        """A push backup: what the disk held at the moment of the call, whatever the guest writes meanwhile."""
+        if target.exists():
+            return
+        part = target.with_name(target.name + ".part")
+        try:
+            part.unlink(missing_ok=True)
+            found.backupBegin(_backup_xml(found.XMLDesc(0), device, part))
+        except libvirt.libvirtError as error:
+            if found.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE:
+                raise DeviceBusy("Another copy or backup of this server is running") from error
+            raise
+        while found.jobStats().get("type", 0) != libvirt.VIR_DOMAIN_JOB_NONE:
+            time.sleep(POLL_SECONDS)
+        result = found.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
+        if result.get("type") != libvirt.VIR_DOMAIN_JOB_COMPLETED:
+            part.unlink(missing_ok=True)
+            raise DomainFailed(f"The copy failed: {result.get('errmsg', 'QEMU gave no reason')}")
+        os.chown(part, 0, 0)
+        part.chmod(0o600)
+        part.rename(target)
+
+    def _check_bridge(self, domain: Domain) -> None:
+        """A NIC that could not be plugged: is Open vSwitch there at all? HostUnavailable if not."""
+        if not domain.nics or self._bridge is None:
+            return
+        try:
+            done = subprocess.run(
+                ["ovs-vsctl", "--timeout=3", "br-exists", self._bridge],
+                capture_output=True,
+                timeout=5,
+                check=False,
+            )
+            if done.returncode == 0:
+                return
+            reason = done.stderr.decode(errors="replace").strip() or f"no bridge {self._bridge}"
+        except (OSError, subprocess.TimeoutExpired) as error:
+            reason = str(error)
+        raise HostUnavailable(f"Open vSwitch does not work on this host ({reason}); the domain waits for it")
+
+    def _on_lifecycle(self, name: str, event: int, detail: int) -> None:
+        """Called in libvirt's event thread: files and memory only."""
+        if not name.startswith(PREFIX) or event not in _EVENT_POWER:
+            return
+        id, power = name.removeprefix(PREFIX), _EVENT_POWER[event]
+        if event == libvirt.VIR_DOMAIN_EVENT_STOPPED and self._files.stopped(id) is None:
+            if detail == libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN:
+                self._files.mark_stopped(id, Stopped.GUEST)
+            elif detail == libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED:
+                self._files.mark_stopped(id, Stopped.ASKED)
+        self._last[id] = power
+        self._feed.tell(id, power)
+
+    def _after_reconnect(self) -> None:
+        """Tell what changed while libvirtd was away."""
+        now = {id: observed.power for id, observed in self.observe().items()}
+        for id in {*now, *self._last}:
+            if self._last.get(id) != now.get(id):
+                self._last[id] = now.get(id)
+                self._feed.tell(id, now.get(id))
+
+
+def check_domain(domain: Domain) -> None:
+    """What becomes part of a path or of the XML is what it claims to be. DomainFailed: it is not."""
+    for id in (domain.id, *(disk.volume_id for disk in domain.disks), *(nic.port_id for nic in domain.nics)):
+        check_id(id)
+    if domain.image is not None:
+        check_id(domain.image.id)
+    devices = [disk.device for disk in domain.disks] + [disk.device for disk in domain.local_disks]
+    for device in (domain.root_device, *devices):
+        if not (device.isalnum() and device.isascii() and len(device) <= 8):
+            raise DomainFailed(f"{device[:32]!r} is not the name of a disk, such as vdb")
+
+
+def _unless_off(act: Callable[[], object]) -> None:
+    """It may stop by itself between the look and the act."""
+    try:
+        act()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() not in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN):
+            raise
+
+
+def _alias(element: ET.Element) -> str:
+    alias = element.find("alias")
+    return "" if alias is None else alias.get("name", "")
+
+
+def _targets(devices: Devices) -> set[str]:
+    return {target_of(element) for element in (*devices.disks.values(), *devices.nics.values())}
+
+
+def _backup_xml(live: str, device: str, target: Path) -> str:
+    root = ET.Element("domainbackup", mode="push")
+    disks = ET.SubElement(root, "disks")
+    for element in ET.fromstring(live).iterfind("./devices/disk"):
+        name = target_of(element)
+        if name != device:
+            ET.SubElement(disks, "disk", name=name, backup="no")
+            continue
+        disk = ET.SubElement(disks, "disk", name=name, type="file", backup="yes")
+        ET.SubElement(disk, "target", file=str(target))
+        ET.SubElement(disk, "driver", type="qcow2")
+    return ET.tostring(root, encoding="unicode")
+
+
+def _cpu_of(capabilities: str) -> dict[str, Any]:
+    """The host's CPU as the hypervisors API shows it."""
+    cpu = ET.fromstring(capabilities).find("./host/cpu")
+    if cpu is None:
+        return {}
+    topology = cpu.find("topology")
+    return {
+        "arch": cpu.findtext("arch") or "",
+        "model": cpu.findtext("model") or "",
+        "vendor": cpu.findtext("vendor") or "",
+        "topology": {
+            name: int(topology.get(name, "1")) if topology is not None else 1
+            for name in ("sockets", "cores", "threads")
+        },
+        "features": sorted(feature.get("name", "") for feature in cpu.iterfind("feature")),
+    }

@@ -1,0 +1,82 @@
+"""The few things asked of qemu-img. A format is always said, never guessed; every run has a time limit."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+Format = Literal["raw", "qcow2"]
+QUICK = 30.0  # seconds
+SLOW = 6 * 3600.0  # seconds, for copies
+
+
+class QemuImgFailed(Exception):
+    """qemu-img said no; the sentence holds its reason."""
+
+
+class FileLocked(QemuImgFailed):
+    """A running QEMU has the file open."""
+
+
+class FileInfo(Struct, frozen=True, kw_only=True):
+    """A disk image file. Sizes in bytes; `used` is what it takes on disk."""
+
+    virtual_size: int
+    used: int
+    backing_file: str | None
+
+
+def create(path: Path, image_format: Format, size: int, backing: tuple[Path, Format] | None = None) -> None:
+    """Write a new image of `size` bytes; `backing` makes it an overlay."""
+    over = [] if backing is None else ["-b", str(backing[0]), "-F", backing[1]]
+    _run(["create", "-q", "-f", image_format, *over, str(path), str(size)], QUICK)
+
+
+def convert(source: Path, source_format: Format, target: Path, target_format: Format) -> None:
+    """Copy the content of an image sparsely into a new file without a backing file."""
+    # Not through the page cache of the whole host, and no more than one core.
+    flags = ["-m", "4", "-W"] if target_format == "raw" else ["-m", "4"]
+    _run(
+        ["convert", "-q", *flags, "-f", source_format, "-O", target_format, str(source), str(target)],
+        SLOW,
+    )
+
+
+def resize(path: Path, image_format: Format, size: int) -> None:
+    """Grow an image to `size` bytes."""
+    _run(["resize", "-q", "-f", image_format, str(path), str(size)], QUICK)
+
+
+def info(path: Path, image_format: Format) -> FileInfo:
+    """Look at an image, also while a guest has it open."""
+    told = json.loads(_run(["info", "-U", "--output=json", "-f", image_format, str(path)], QUICK))
+    return FileInfo(
+        virtual_size=told["virtual-size"],
+        used=told.get("actual-size", 0),
+        backing_file=told.get("full-backing-filename") or told.get("backing-filename"),
+    )
+
+
+def _run(arguments: list[str], timeout: float) -> bytes:
+    try:
+        done = subprocess.run(
+            ["qemu-img", *arguments],
+            capture_output=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise QemuImgFailed("qemu-img is not installed on the host: apt-get install qemu-utils") from error
+    except subprocess.TimeoutExpired as error:
+        raise QemuImgFailed(f"qemu-img {arguments[0]} did not finish in {timeout:.0f} s") from error
+    if done.returncode != 0:
+        reason = done.stderr.decode(errors="replace").strip()[-400:]
+        if "lock" in reason and "Failed to get" in reason:
+            raise FileLocked(f"qemu-img {arguments[0]}: {reason}")
+        raise QemuImgFailed(f"qemu-img {arguments[0]}: {reason}")
+    return done.stdout

@@ -1,0 +1,152 @@
+"""libvirtd and virtlogd with a configuration of our own, the operator's /etc/libvirt left as it is.
+
+libvirtd gets a mount namespace in which our directory stands at /etc/libvirt, and in which /dev/kvm cannot be
+opened when KVM does not work: otherwise libvirt probes QEMU anew at every start of a domain, which takes a
+minute each. Mounts made on the host later still reach it (propagation is slave, not private).
+"""
+
+import grp
+import pwd
+import subprocess
+import uuid
+from pathlib import Path
+
+from stackling.node.daemon import Daemon
+
+_UID = 64055  # libvirt-qemu's on every Debian (base-passwd); used by number where the account is missing
+
+_ENTER = """set -e
+mount --bind "$1" /etc/libvirt
+if [ "$2" != - ] && [ -e /dev/kvm ]; then mount --bind "$2" /dev/kvm; fi
+shift 2
+exec "$@"
+"""
+
+
+def virtlogd(directory: Path) -> Daemon:
+    """virtlogd, which keeps the console logs of guests while libvirtd is away."""
+    return Daemon(
+        name="virtlogd",
+        binary="virtlogd",
+        package="libvirt-daemon",
+        command=(
+            "virtlogd",
+            "--daemon",
+            f"--config={directory}/virtlogd.conf",
+            "--pid-file=/run/virtlogd.pid",
+        ),
+        pidfile=Path("/run/virtlogd.pid"),
+        log=Path("/var/log/libvirt/virtlogd.log"),
+        sockets=(Path("/run/libvirt/virtlogd-sock"), Path("/run/libvirt/virtlogd-admin-sock")),
+        ask=lambda _: _virt_admin("virtlogd"),
+        unit="virtlogd.service",
+        prepare=lambda: _write(directory / "virtlogd.conf", _logs("virtlogd")),
+    )
+
+
+def libvirtd(directory: Path, *, host: str, kvm: bool) -> Daemon:
+    """libvirtd for QEMU guests. `directory` takes its configuration and the definitions of its domains."""
+    blind = directory / "no-kvm"
+
+    def prepare() -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        Path("/etc/libvirt").mkdir(exist_ok=True)
+        _write(directory / "libvirtd.conf", _libvirtd_conf(host))
+        _write(directory / "qemu.conf", _qemu_conf(kvm))
+        if not kvm:
+            _write(blind, "")
+            blind.chmod(0)
+
+    return Daemon(
+        name="libvirtd",
+        binary="libvirtd",
+        package="libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients",
+        command=(
+            *("unshare", "--mount", "--propagation", "slave"),
+            *("/bin/sh", "-c", _ENTER, "libvirtd", str(directory), "-" if kvm else str(blind)),
+            "libvirtd",
+            "--daemon",
+            "--config=/etc/libvirt/libvirtd.conf",
+            "--pid-file=/run/libvirtd.pid",
+        ),
+        pidfile=Path("/run/libvirtd.pid"),
+        log=Path("/var/log/libvirt/libvirtd.log"),
+        sockets=tuple(
+            Path("/run/libvirt") / name for name in ("libvirt-sock", "libvirt-sock-ro", "libvirt-admin-sock")
+        ),
+        ask=lambda _: _libvirt_version(),
+        unit="libvirtd.service",
+        prepare=prepare,
+        within=60.0,  # the first start asks every QEMU binary what it can do
+    )
+
+
+def guest_owner(kvm: bool) -> tuple[str, str]:
+    """User and group that QEMU runs as, as qemu.conf wants them: never root."""
+    try:
+        pwd.getpwnam("libvirt-qemu")
+        user = "libvirt-qemu"
+    except KeyError:
+        user = f"+{_UID}"
+    for group in ("kvm",) if kvm else ("libvirt-qemu",):
+        try:
+            grp.getgrnam(group)
+            return user, group
+        except KeyError:
+            pass
+    return user, f"+{_UID}"
+
+
+def _qemu_conf(kvm: bool) -> str:
+    user, group = guest_owner(kvm)
+    return (
+        f'user = "{user}"\n'
+        f'group = "{group}"\n'
+        # Extended attributes with a count of users go wrong when a host loses power.
+        "remember_owner = 0\n"
+        "max_core = 0\n"
+    )
+
+
+def _libvirtd_conf(host: str) -> str:
+    try:
+        machine = Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        machine = ""
+    return (
+        f'host_uuid = "{uuid.uuid5(uuid.NAMESPACE_DNS, f"{host}.{machine}.stackling")}"\n'
+        'unix_sock_ro_perms = "0700"\n'
+        'unix_sock_rw_perms = "0700"\n'
+        'auth_unix_ro = "none"\n'
+        'auth_unix_rw = "none"\n'
+    ) + _logs("libvirtd")
+
+
+def _logs(name: str) -> str:
+    return f'log_outputs = "3:file:/var/log/libvirt/{name}.log"\n'
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.fresh")
+    fresh.write_text(text)
+    fresh.replace(path)
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10, check=False
+    )
+    if done.returncode != 0:
+        raise ValueError(done.stderr.strip() or f"{command[0]} ended with status {done.returncode}")
+    return done.stdout
+
+
+def _libvirt_version() -> str:
+    printed = _run("virsh", "--connect", "qemu:///system", "version", "--daemon")
+    return next(line.rsplit(" ", 1)[1] for line in printed.splitlines() if line.startswith("Running against daemon"))
+
+
+def _virt_admin(name: str) -> str:
+    _run("virt-admin", "--connect", f"{name}:///system", "srv-list")
+    return _run(name, "--version").strip().rsplit(" ", 1)[1]

@@ -1,0 +1,1 @@
+"""The implementations of `volume.driver`, one file each."""

@@ -1,0 +1,49 @@
+#!/bin/bash
+# The first process of a simulated host; started by `enter`, never by hand.
+# It must stay alive as process 1 (not exec), because it reaps what daemons leave behind:
+# libvirt waits 40 s for a QEMU that is a zombie.
+set -euo pipefail
+export SIMULATED_HOST=${SIMULATED_HOST:-host1}
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys # else OVS and libvirt see the outer host's network devices
+hostname "$SIMULATED_HOST"
+
+private() { # an empty directory of this host alone
+    mkdir -p "$1"
+    mount -t tmpfs -o "mode=${2:-755}" tmpfs "$1"
+}
+copied() { # this host's own copy of a directory of configuration
+    mkdir -p "$1"
+    local copy="/run/simulated$1"
+    mkdir -p "$(dirname "$copy")"
+    cp -a "$1" "$copy"
+    mount --bind "$copy" "$1"
+}
+
+# A /run of its own, so no socket, pidfile or namespace of the outer host is seen; PostgreSQL alone stays.
+private /var/lib/stackling
+mkdir -p /run/postgresql /var/lib/stackling/postgresql
+mount --bind /run/postgresql /var/lib/stackling/postgresql
+private /run
+mkdir -p /run/postgresql /run/lock /run/netns
+mount --move /var/lib/stackling/postgresql /run/postgresql
+rmdir /var/lib/stackling/postgresql
+
+for directory in /var/lib/openvswitch /var/lib/ovn /var/lib/libvirt /var/cache/libvirt \
+    /var/log/openvswitch /var/log/ovn /var/log/libvirt /var/log/stackling; do
+    private "$directory"
+done
+for directory in /etc/openvswitch /etc/ovn /etc/libvirt /etc/stackling; do copied "$directory"; done
+rm -f /etc/openvswitch/system-id.conf # conf.db is Debian's link into /var/lib/openvswitch, which is empty
+rm -rf /etc/libvirt/qemu /etc/stackling/*
+
+# Names must resolve, or libvirt waits for DNS; the outer host's own lines stay.
+{ echo "127.0.0.1 localhost"; echo "127.0.1.1 $SIMULATED_HOST"; } >/run/simulated/hosts
+mount --bind /run/simulated/hosts /etc/hosts
+
+ip link set lo up
+status=0
+[ $# -gt 0 ] || set -- "${SHELL:-/bin/bash}"
+"$@" || status=$?
+exit "$status"
