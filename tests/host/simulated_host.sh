@@ -6,6 +6,7 @@ set -euo pipefail
 export SIMULATED_HOST=${SIMULATED_HOST:-host1}
 
 mount -t proc proc /proc
+umount --recursive --lazy /sys # with it the cgroup mounts, which libvirt would believe in
 mount -t sysfs sysfs /sys # else OVS and libvirt see the outer host's network devices
 hostname "$SIMULATED_HOST"
 

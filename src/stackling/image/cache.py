@@ -95,6 +95,8 @@ class ImageCache:
     def _link(self, origin: Path, file: Path) -> bool:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
         try:
+            # QEMU runs as a user of its own; the directories above keep others out.
+            origin.chmod(0o444)
             os.link(origin, file)
         except FileExistsError:
             return True
@@ -117,6 +119,7 @@ class ImageCache:
                 raise ImageDamaged(
                     f"Image {image.id} arrived damaged: {seen} of {image.size} bytes, SHA-512 {digest[:16]}…"
                 )
+            part.chmod(0o444)
             part.rename(file)
         finally:
             part.unlink(missing_ok=True)

@@ -291,7 +291,12 @@ class Fabric(Protocol):
 
     def resync(self, things: Iterable[Thing]) -> Report:
         """The fabric holds exactly these things: what is missing or altered is mended, and whatever else
-        carries our mark is removed. Rows without our mark are never removed."""
+        carries our mark is removed. Rows without our mark are never removed.
+
+        A description ages while it is read. So look again at every thing that the report names, and ensure
+        or remove it as its row then says. NotReady when the description itself lacks a port's network or a
+        floating IP's router.
+        """
 
     def watch(self, callback: PortWatcher) -> None:
         """Call back with (port id, up) after each change, from a thread of the driver, in order.

@@ -219,7 +219,7 @@ def ask_ovs(path: Path, method: str = "version", params: tuple[str, ...] = ()) -
                 continue  # not the whole answer yet
     if reply.get("error") is not None:
         raise ValueError(str(reply["error"]).strip())
-    return str(reply["result"])
+    return str(reply["result"]).strip()
 
 
 def _read_pid(path: Path) -> int | None:

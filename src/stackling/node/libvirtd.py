@@ -1,11 +1,13 @@
 """libvirtd and virtlogd with a configuration of our own, the operator's /etc/libvirt left as it is.
 
-libvirtd gets a mount namespace in which our directory stands at /etc/libvirt, and in which /dev/kvm cannot be
+libvirtd gets a mount namespace in which our directory stands at /etc/libvirt, in which the account that its QEMU
+driver insists on exists, and in which /dev/kvm cannot be
 opened when KVM does not work: otherwise libvirt probes QEMU anew at every start of a domain, which takes a
 minute each. Mounts made on the host later still reach it (propagation is slave, not private).
 """
 
 import grp
+import json
 import pwd
 import subprocess
 import uuid
@@ -15,10 +17,15 @@ from stackling.node.daemon import Daemon
 
 _UID = 64055  # libvirt-qemu's on every Debian (base-passwd); used by number where the account is missing
 
+_DEVICES = [f"/dev/{name}" for name in ("null", "full", "zero", "random", "urandom", "ptmx", "userfaultfd")]
+
 _ENTER = """set -e
 mount --bind "$1" /etc/libvirt
-if [ "$2" != - ] && [ -e /dev/kvm ]; then mount --bind "$2" /dev/kvm; fi
-shift 2
+if [ -e "$1/no-kvm" ] && [ -e /dev/kvm ]; then mount --bind "$1/no-kvm" /dev/kvm; fi
+for file in passwd group; do
+    if [ -e "$1/$file" ]; then mount --bind "$1/$file" "/etc/$file"; fi
+done
+shift
 exec "$@"
 """
 
@@ -53,7 +60,11 @@ def libvirtd(directory: Path, *, host: str, kvm: bool) -> Daemon:
         Path("/etc/libvirt").mkdir(exist_ok=True)
         _write(directory / "libvirtd.conf", _libvirtd_conf(host))
         _write(directory / "qemu.conf", _qemu_conf(kvm))
-        if not kvm:
+        for name, text in _accounts().items():
+            _write(directory / name, text) if text else (directory / name).unlink(missing_ok=True)
+        if kvm:
+            blind.unlink(missing_ok=True)
+        else:
             _write(blind, "")
             blind.chmod(0)
 
@@ -63,7 +74,7 @@ def libvirtd(directory: Path, *, host: str, kvm: bool) -> Daemon:
         package="libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients",
         command=(
             *("unshare", "--mount", "--propagation", "slave"),
-            *("/bin/sh", "-c", _ENTER, "libvirtd", str(directory), "-" if kvm else str(blind)),
+            *("/bin/sh", "-c", _ENTER, "libvirtd", str(directory)),
             "libvirtd",
             "--daemon",
             "--config=/etc/libvirt/libvirtd.conf",
@@ -97,6 +108,21 @@ def guest_owner(kvm: bool) -> tuple[str, str]:
     return user, f"+{_UID}"
 
 
+def _accounts() -> dict[str, str]:
+    """What libvirtd shall see as /etc/passwd and /etc/group; empty where the host's own will do.
+
+    Its QEMU driver does not start without the account libvirt-qemu, whatever qemu.conf says, and that account
+    comes with a package that would start a libvirtd of its own.
+    """
+    entries = {"passwd": f"libvirt-qemu:x:{_UID}:{_UID}::/var/lib/libvirt:/usr/sbin/nologin\n"}
+    entries["group"] = f"libvirt-qemu:x:{_UID}:\n"
+    seen = {}
+    for name, entry in entries.items():
+        have = Path("/etc", name).read_text()
+        seen[name] = "" if have.startswith("libvirt-qemu:") or "\nlibvirt-qemu:" in have else have + entry
+    return seen
+
+
 def _qemu_conf(kvm: bool) -> str:
     user, group = guest_owner(kvm)
     return (
@@ -105,6 +131,11 @@ def _qemu_conf(kvm: bool) -> str:
         # Extended attributes with a count of users go wrong when a host loses power.
         "remember_owner = 0\n"
         "max_core = 0\n"
+        # The default list without kvm, rtc and hpet: a device that is a mount, as /dev/kvm is when hidden,
+        # breaks the private /dev that libvirt makes for each guest.
+        + ("" if kvm else f"cgroup_device_acl = {json.dumps(_DEVICES)}\n")
+        # Without systemd nobody owns the cgroup tree, and libvirt's own groups would stay behind.
+        + ("" if Path("/run/systemd/system").is_dir() else "cgroup_controllers = []\n")
     )
 
 

@@ -24,6 +24,8 @@ _OVN = Path("/run/ovn")
 _CONF = Path("/etc/openvswitch/conf.db")
 _NB = Path("/var/lib/ovn/ovnnb_db.db")
 _SB = Path("/var/lib/ovn/ovnsb_db.db")
+# It needs three descriptors a bridge and some a port; a container may not allow more than it has.
+_FILES = 'ulimit -n 65535 2>/dev/null || ulimit -n "$(ulimit -H -n)"; exec "$@"'
 _QUIET = ("-vconsole:off", "-vsyslog:err", "-vfile:info")
 
 
@@ -86,7 +88,7 @@ class Services:
         with self._alone(), ThreadPoolExecutor(len(self._then)) as threads:
             first = list(threads.map(self._ensure, self._first))
             missing = {state.name: state for state in first if not state.healthy}
-            trouble: dict[str, str] = {}
+            trouble: dict[str, str] = {}  # why a daemon of the second wave is not even tried
             if "ovsdb-server" not in missing:
                 try:
                     chassis.configure(self.chassis)
@@ -197,13 +199,13 @@ class Services:
         ovsdb.prepare(path, Path(schema))
 
     def _ovsdb(self) -> Daemon:
-        socket, control = _OVS / "db.sock", _OVS / "ovsdb-server.ctl"
+        socket = _OVS / "db.sock"
         return Daemon(
             name="ovsdb-server",
             binary="ovsdb-server",
             package="openvswitch-switch",
             command=(
-                *("ovsdb-server", str(_CONF), *_QUIET, f"--remote=punix:{socket}", f"--unixctl={control}"),
+                *("ovsdb-server", str(_CONF), *_QUIET, f"--remote=punix:{socket}"),
                 "--private-key=db:Open_vSwitch,SSL,private_key",
                 "--certificate=db:Open_vSwitch,SSL,certificate",
                 "--bootstrap-ca-cert=db:Open_vSwitch,SSL,ca_cert",
@@ -224,7 +226,7 @@ class Services:
             binary="ovs-vswitchd",
             package="openvswitch-switch",
             command=(
-                *("prlimit", "--nofile=65535:65535"),  # three descriptors a bridge and some a port, ovs-ctl(8)
+                *("/bin/sh", "-c", _FILES, "ovs-vswitchd"),
                 *("ovs-vswitchd", f"unix:{_OVS}/db.sock", *_QUIET),
                 f"--pidfile={_OVS}/ovs-vswitchd.pid",
                 *("--log-file=/var/log/openvswitch/ovs-vswitchd.log", "--detach", "--no-chdir"),

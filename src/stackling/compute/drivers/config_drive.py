@@ -37,6 +37,7 @@ def write_config_drive(target: Path, data: GuestData) -> None:
             if done.returncode != 0:
                 reason = done.stderr.decode(errors="replace").strip()[-300:]
                 raise HostUnavailable(f"xorriso could not write the config drive: {reason}")
+            part.chmod(0o600)
             part.rename(target)
     except subprocess.TimeoutExpired as error:
         raise HostUnavailable(f"xorriso did not finish the config drive in {TIMEOUT:.0f} s") from error

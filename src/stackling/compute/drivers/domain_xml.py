@@ -180,7 +180,9 @@ def _root_disk(domain: Domain, files: Files) -> ET.Element:
         # The chain is written out, so that nothing is ever probed.
         backing = ET.SubElement(element, "backingStore", type="file")
         ET.SubElement(backing, "format", type=files.base_format)
-        ET.SubElement(backing, "source", file=str(files.base))
+        source = ET.SubElement(backing, "source", file=str(files.base))
+        # The base is everyone's: QEMU's user may read it, but must not come to own it.
+        ET.SubElement(source, "seclabel", model="dac", relabel="no")
         ET.SubElement(backing, "backingStore")
     ET.SubElement(element, "boot", order="1")
     return element

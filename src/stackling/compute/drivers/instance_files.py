@@ -167,6 +167,7 @@ class InstanceFiles:
         part = files.root.with_suffix(".part")
         part.unlink(missing_ok=True)
         qemu_img.create(part, "qcow2", size, backing=(self._images / image.id, image.format))
+        part.chmod(0o600)
         part.rename(files.root)
 
     def _local_disk(self, disk: LocalDisk, path: Path) -> None:
@@ -185,6 +186,7 @@ class InstanceFiles:
             raise HostUnavailable(f"{command[0]} did not finish in 120 s") from error
         if done.returncode != 0:
             raise DomainFailed(f"{command[0]}: {done.stderr.decode(errors='replace').strip()[-200:]}")
+        part.chmod(0o600)
         part.rename(path)
 
 

@@ -409,7 +409,7 @@ class LibvirtHypervisor:
         part = target.with_name(target.name + ".part")
         try:
             part.unlink(missing_ok=True)
-            found.backupBegin(_backup_xml(found.XMLDesc(0), device, part))
+            found.backupBegin(_backup_xml(found.XMLDesc(0), device, part), None)
         except libvirt.libvirtError as error:
             if found.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE:
                 raise DeviceBusy("Another copy or backup of this server is running") from error

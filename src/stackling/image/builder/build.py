@@ -61,7 +61,9 @@ def build(recipe: Recipe, out: Path, *, cache: Path, progress: Callable[[str], N
             return _build(recipe, out, cache, Path(scratch), progress)
 
 
-def _build(recipe: Recipe, out: Path, cache: Path, scratch: Path, progress: Callable[[str], None]) -> BuiltImage:
+def _build(
+    recipe: Recipe, out: Path, cache: Path, scratch: Path, progress: Callable[[str], None]
+) -> BuiltImage:
     progress(f"fetching {len(recipe.packages) + len(recipe.metapackages)} Debian packages")
     archives = Packages(cache).fetch(recipe.packages, recipe.metapackages)
     progress("unpacking")
@@ -120,6 +122,3 @@ def _digests(path: Path) -> tuple[str, str]:
             sha512.update(chunk)
             md5.update(chunk)
     return sha512.hexdigest(), md5.hexdigest()
-
-
-

@@ -20,7 +20,7 @@ TOOLS = {
     "sfdisk": "fdisk",
     "syslinux": "syslinux",
 }
-_MBR = Path("/usr/lib/syslinux/mbr/mbr.bin")
+_MBR = Path("/usr/lib/SYSLINUX/mbr.bin")
 # Equal inputs give equal disks: no clock and no random identifiers in file systems.
 _FIXED = {"SOURCE_DATE_EPOCH": "1700000000", "E2FSPROGS_FAKE_TIME": "1700000000", "MTOOLS_SKIP_CHECK": "1"}
 _UUID = "5bd6a3e1-7a0c-4b57-9a3b-0c1d57ac8710"
@@ -31,8 +31,12 @@ _RESIZE_BLOCKS = 33554432
 def write_raw(recipe: Recipe, root: Path, kernel: Path, initrd: Path, out: Path) -> None:
     """Write the raw disk. The root partition is as big as its content and the recipe's spare room."""
     if not _MBR.exists():
-        raise BuildError("Building an image needs syslinux's boot record; apt-get install syslinux-common")
-    content = sum(math.ceil(path.lstat().st_size / 4096) * 4096 for path in root.rglob("*") if not path.is_symlink())
+        raise BuildError(
+            "Building an image needs syslinux's boot record; install with: apt-get install syslinux"
+        )
+    content = sum(
+        math.ceil(path.lstat().st_size / 4096) * 4096 for path in root.rglob("*") if not path.is_symlink()
+    )
     # 6 % and 8 MiB for inodes and the journal.
     root_mib = math.ceil(content * 1.06 / MIB) + 8 + recipe.spare_mib
     boot_start, root_start = 1, 1 + recipe.boot_mib
@@ -65,8 +69,10 @@ def _write_boot(recipe: Recipe, kernel: Path, initrd: Path, disk: Path, start_mi
     )
     sector = start_mib * MIB // 512
     run(
-        ["mkfs.vfat", "--invariant", "-F", "16", "-s", "8", "-n", "BOOT", "-h", str(sector)]
-        + ["--offset", str(sector), disk, str(recipe.boot_mib * 1024)]
+        [
+            *("mkfs.vfat", "--invariant", "-F", "16", "-s", "8", "-n", "BOOT", "-h", str(sector)),
+            *("--offset", str(sector), disk, str(recipe.boot_mib * 1024)),
+        ]
     )
     run(["syslinux", "--install", "--offset", str(start_mib * MIB), disk])
     at = f"{disk}@@{start_mib}M"
@@ -77,9 +83,11 @@ def _write_boot(recipe: Recipe, kernel: Path, initrd: Path, disk: Path, start_mi
 
 def _write_root(root: Path, disk: Path, start_mib: int, size_mib: int) -> None:
     run(
-        ["mke2fs", "-q", "-F", "-t", "ext4", "-L", ROOT_LABEL, "-U", _UUID, "-b", "4096", "-m", "1"]
-        + ["-i", "16384", "-J", "size=4", "-d", root]
-        + ["-E", f"offset={start_mib * MIB},resize={_RESIZE_BLOCKS},hash_seed={_UUID},root_owner=0:0"]
-        + [disk, f"{size_mib}M"],
+        [
+            *("mke2fs", "-q", "-F", "-t", "ext4", "-L", ROOT_LABEL, "-U", _UUID, "-b", "4096", "-m", "1"),
+            *("-i", "16384", "-J", "size=4", "-d", root),
+            *("-E", f"offset={start_mib * MIB},resize={_RESIZE_BLOCKS},hash_seed={_UUID},root_owner=0:0"),
+            *(disk, f"{size_mib}M"),
+        ],
         environment=_FIXED,
     )

@@ -37,6 +37,12 @@ def needed(program: Path) -> tuple[list[str], str | None]:
     strings = next((value for tag, value in tags if tag == _DT_STRTAB), None)
     if strings is None:
         return [], loader
-    base = next(strings - address + offset for address, offset, size in loads if 0 <= strings - address < size)
-    names = [data[base + value : data.index(b"\0", base + value)].decode() for tag, value in tags if tag == _DT_NEEDED]
+    base = next(
+        strings - address + offset for address, offset, size in loads if 0 <= strings - address < size
+    )
+    names = [
+        data[base + value : data.index(b"\0", base + value)].decode()
+        for tag, value in tags
+        if tag == _DT_NEEDED
+    ]
     return names, loader

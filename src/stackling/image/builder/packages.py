@@ -54,13 +54,20 @@ class Packages:
     def _update(self) -> None:
         (self._lists / "lists" / "partial").mkdir(parents=True, exist_ok=True)
         (self._lists / "cache" / "archives" / "partial").mkdir(parents=True, exist_ok=True)
-        self._options = [f"-oDir::State::Lists={self._lists / 'lists'}", f"-oDir::Cache={self._lists / 'cache'}"]
+        self._options = [
+            f"-oDir::State::Lists={self._lists / 'lists'}",
+            f"-oDir::Cache={self._lists / 'cache'}",
+        ]
         run(["apt-get", *self._options, "-q", "-o", "APT::Sandbox::User=root", "update"])
 
     def _versions(self, names: Sequence[str]) -> dict[str, str]:
         """The version of each package that apt would take."""
         printed = run(["apt-cache", *self._options, "show", "--no-all-versions", *names])
-        fields = [line.split(": ", 1) for line in printed.splitlines() if line.startswith(("Package: ", "Version: "))]
+        fields = [
+            line.split(": ", 1)
+            for line in printed.splitlines()
+            if line.startswith(("Package: ", "Version: "))
+        ]
         packages = [value for key, value in fields if key == "Package"]
         return dict(zip(packages, [value for key, value in fields if key == "Version"], strict=True))
 

@@ -53,21 +53,21 @@ class Unpacked:
 def make_root(recipe: Recipe, unpacked: Unpacked, root: Path, about: str) -> None:
     """Make the root file system's tree. `about` is what /etc/stackling-image says."""
     shutil.rmtree(root, ignore_errors=True)
-    for directory in ("usr/bin", "usr/lib", "usr/lib64", "etc"):
-        (root / directory).mkdir(parents=True)
+    for name in ("usr/bin", "usr/lib", "usr/lib64", "etc"):
+        (root / name).mkdir(parents=True)
     for name, target in _MERGED.items():
         (root / name).symlink_to(target)
     _copy_programs(recipe, unpacked, root)
     _copy_modules(recipe, unpacked, root)
+    for name, to in recipe.links.items():
+        link = root / name.lstrip("/")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(to)
     busybox = unpacked.find("/usr/bin/busybox")
     for applet in run([busybox, "--list"]).split():
         link = root / "usr/bin" / applet
         if applet not in recipe.without_applets and not os.path.lexists(link):
             link.symlink_to("busybox")
-    for name, to in recipe.links.items():
-        link = root / name.lstrip("/")
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(to)
     for name, (mode, owner) in recipe.directories.items():
         directory = root / name.lstrip("/")
         directory.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,9 @@ def _copy_programs(recipe: Recipe, unpacked: Unpacked, root: Path) -> None:
         shutil.copy(source, target)
         target.chmod(0o755)
         libraries, loader = needed(source)
-        waiting += [unpacked.library(library, name) for library in libraries if not library.startswith("ld-linux")]
+        waiting += [
+            unpacked.library(library, name) for library in libraries if not library.startswith("ld-linux")
+        ]
         if loader is not None:
             shutil.copy(unpacked.path / loader.lstrip("/"), root / "usr/lib64" / Path(loader).name)
 
@@ -128,7 +130,9 @@ def _copy_modules(recipe: Recipe, unpacked: Unpacked, root: Path) -> None:
 def _module_files(names: tuple[str, ...], unpacked: Unpacked) -> list[Path]:
     """The files of modules and of what they depend on, each after what it depends on; built-in ones have none."""
     _, directory = unpacked.kernel()
-    built_in = {Path(line).stem.replace("-", "_") for line in (directory / "modules.builtin").read_text().split()}
+    built_in = {
+        Path(line).stem.replace("-", "_") for line in (directory / "modules.builtin").read_text().split()
+    }
     files = {path.stem.replace("-", "_"): path for path in directory.rglob("*.ko")}
     ordered: list[Path] = []
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+
 from stackling.network.driver import Kind, Ref, SecurityGroup, SecurityGroupRule
 from stackling.network.drivers.ovn_rows import Row, derived, uuid_of
 
@@ -84,7 +85,11 @@ def drop_rows() -> list[Row]:
 def _drop_acl(direction: str, match: str, priority: int, action: str) -> Row:
     columns = {"direction": direction, "match": match, "priority": priority, "action": action}
     return Row(
-        table="ACL", uuid=derived(DROP_GROUP, direction, match), owner=DROP_OWNER, columns=columns, parent=DROP_UUID
+        table="ACL",
+        uuid=derived(DROP_GROUP, direction, match),
+        owner=DROP_OWNER,
+        columns=columns,
+        parent=DROP_UUID,
     )
 
 

@@ -42,26 +42,6 @@ class Edit(command.BaseCommand):
         """Nothing more to do: the work's result stands."""
 
 
-class Increment(command.BaseCommand):
-    """Adds one to a counter; the result is its new value."""
-
-    def __init__(self, backend: Any, table: str, column: str) -> None:
-        super().__init__(backend)
-        self._table = table
-        self._column = column
-
-    def run_idl(self, txn: Any) -> None:
-        """Raise the counter of the table's only row."""
-        rows = list(self.api.tables[self._table].rows.values())
-        if not rows:
-            raise FabricUnavailable(f"{self.api.name} has not been set up yet: {self._table} is empty")
-        rows[0].increment(self._column)
-
-    def post_commit(self, txn: Any) -> None:
-        """Fetch the new value."""
-        self.result = txn.get_increment_new_value()
-
-
 class _Idl(connection.OvsdbIdl):
     """An IDL that hands row events to a handler's thread."""
 
@@ -106,7 +86,12 @@ class Database:
     """
 
     def __init__(
-        self, name: str, remote: str, columns: Mapping[str, tuple[str, ...]], timeout: float, events: bool = False
+        self,
+        name: str,
+        remote: str,
+        columns: Mapping[str, tuple[str, ...]],
+        timeout: float,
+        events: bool = False,
     ) -> None:
         self.name = name
         self._remote = remote
@@ -121,11 +106,6 @@ class Database:
         """Run `work` in one transaction; nothing edited means nothing sent. Its result is handed back."""
         backend = self._open()
         return self._commit(backend, Edit(backend, work))
-
-    def increment(self, table: str, column: str) -> int:
-        """Add one to a counter and return its new value."""
-        backend = self._open()
-        return int(self._commit(backend, Increment(backend, table, column)))
 
     @contextmanager
     def reading(self) -> Iterator[Mapping[str, Any]]:
@@ -174,7 +154,7 @@ class Database:
                 helper.register_columns(table, list(columns))
             link = connection.Connection(_Idl(self._remote, helper, self._handler), timeout=self._timeout)
             link.start()
-        except Exception as failed:  # noqa: BLE001 - ovsdbapp raises bare Exceptions here
+        except Exception as failed:
             raise FabricUnavailable(f"{self.name} at {self._remote} does not answer: {failed}") from failed
         return _Backend(self.name, link)
 

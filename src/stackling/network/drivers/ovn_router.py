@@ -14,7 +14,11 @@ OWNED = (
 )
 """The columns of a logical router whose rows with the router's mark are the router's alone."""
 
-_ADDRESS_MODE = {"slaac": "slaac", "dhcpv6-stateful": "dhcpv6_stateful", "dhcpv6-stateless": "dhcpv6_stateless"}
+_ADDRESS_MODE = {
+    "slaac": "slaac",
+    "dhcpv6-stateful": "dhcpv6_stateful",
+    "dhcpv6-stateless": "dhcpv6_stateless",
+}
 
 
 def port_name(port_id: str) -> str:

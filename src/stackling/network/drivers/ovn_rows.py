@@ -170,14 +170,18 @@ class Editor:
         try:
             return data.Datum.from_python(self._tables[want.table].columns[column].type, value, lambda v: v)
         except ovsdb_error.Error as wrong:
-            raise FabricError(f"{want.owner.kind} {want.owner.id}: {column} of {want.table}: {wrong}") from wrong
+            raise FabricError(
+                f"{want.owner.kind} {want.owner.id}: {column} of {want.table}: {wrong}"
+            ) from wrong
 
     def _adopt(self, row: Any, want: Row) -> bool:
         assert want.parent is not None
         table, column = PARENTS[want.table]
         parent = self.row(table, want.parent)
         if parent is None:
-            raise NotReady(f"{want.owner.kind} {want.owner.id} needs {table} {want.parent}, which is not in OVN yet")
+            raise NotReady(
+                f"{want.owner.kind} {want.owner.id} needs {table} {want.parent}, which is not in OVN yet"
+            )
         return self.join(table, want.parent, column, want.uuid)
 
     def join(self, table: str, uuid: UUID, column: str, member: UUID) -> bool:
@@ -217,7 +221,9 @@ class Editor:
         row.delkey(column, key)
         return True
 
-    def keep_only(self, table: str, uuid: UUID, column: str, child: str, owner: Ref, wanted: Iterable[UUID]) -> None:
+    def keep_only(
+        self, table: str, uuid: UUID, column: str, child: str, owner: Ref, wanted: Iterable[UUID]
+    ) -> None:
         """Of the children in a row's column, those of `owner` are exactly the wanted ones."""
         row = self.row(table, uuid)
         if row is None:

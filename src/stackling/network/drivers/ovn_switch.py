@@ -17,6 +17,11 @@ def dns_uuid(network_id: str) -> UUID:
     return derived(network_id, "dns")
 
 
+def localnet_uuid(network_id: str) -> UUID:
+    """The UUID of the port that leads to a network's physical network."""
+    return derived(network_id, "localnet")
+
+
 def network_rows(network: Network) -> list[Row]:
     """A network's switch, its DHCP options, its DNS row and its way to the physical network."""
     owner = Ref(Kind.NETWORK, network.id)
@@ -44,7 +49,7 @@ def network_rows(network: Network) -> list[Row]:
 def _localnet(network: Network, owner: Ref) -> Row:
     return Row(
         table="Logical_Switch_Port",
-        uuid=derived(network.id, "localnet"),
+        uuid=localnet_uuid(network.id),
         owner=owner,
         parent=uuid_of(network.id),
         columns={
@@ -52,7 +57,9 @@ def _localnet(network: Network, owner: Ref) -> Row:
             "type": "localnet",
             "addresses": ["unknown"],
             "options": {"network_name": network.physical_network, "mcast_flood": "false"},
-            "tag": [network.segmentation_id] if network.network_type == "vlan" and network.segmentation_id else [],
+            "tag": [network.segmentation_id]
+            if network.network_type == "vlan" and network.segmentation_id
+            else [],
         },
     )
 

@@ -1,0 +1,120 @@
+"""The cloud in the foreground: Granian serves the API; the first of its processes also runs worker and node.
+
+The process that is started stays small: it only watches over Granian's processes. Everything else is imported and
+made in those. Any of them may be killed at any moment; what it was doing goes on in the next one.
+"""
+
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stackling.base import log
+from stackling.base.config import Config
+
+
+def run(config: Config, *, fake: bool = False) -> int:
+    """Serve until told to stop (SIGTERM, SIGINT). Returns the exit status."""
+    from granian.constants import Interfaces
+    from granian.server import Server
+
+    log.setup(level=config.log.level)
+    for made, mode in directories(config):
+        made.mkdir(parents=True, exist_ok=True)
+        made.chmod(mode)
+    tls = certificate(config) if config.api.tls else None
+    server = Server(
+        "stackling",
+        address=config.api.listen,
+        port=config.api.port,
+        interface=Interfaces.WSGI,
+        workers=config.api.workers,
+        blocking_threads=config.api.threads,
+        backlog=1024,
+        log_enabled=True,
+        log_level="warning",  # type: ignore[arg-type]
+        respawn_failed_workers=True,
+        respawn_interval=0.5,
+        workers_kill_timeout=10,
+        ssl_cert=tls[0] if tls else None,
+        ssl_key=tls[1] if tls else None,
+    )
+    mark = Path(config.paths.run_dir) / "cloud.json"
+    mark.write_text(json.dumps({"pid": os.getpid(), "url": config.base_url, "fake": fake}))
+    try:
+        server.serve(target_loader=lambda _: load(config, fake=fake))
+    finally:
+        mark.unlink(missing_ok=True)
+    return 0
+
+
+def directories(config: Config) -> list[tuple[Path, int]]:
+    """The cloud's own directories with their modes. QEMU's user must be able to pass through the state directory."""
+    paths = config.paths
+    state = Path(paths.state_dir)
+    return [
+        (state, 0o711),
+        (state / "keys", 0o700),
+        (Path(paths.run_dir), 0o755),
+        (Path(paths.log_dir), 0o750),
+        (Path(paths.config_dir), 0o755),
+    ]
+
+
+def certificate(config: Config) -> tuple[Path, Path]:
+    """The API's certificate and key, issued by the cloud's own CA."""
+    from stackling.base.ca import CertificateAuthority
+
+    authority = CertificateAuthority(Path(config.paths.state_dir) / "keys" / "ca")
+    names = {"localhost", "127.0.0.1", config.api.listen, config.base_url.split("://")[1].rsplit(":", 1)[0].strip("[]")}
+    issued = authority.issue("api", sorted(names - {"0.0.0.0", "::"}), ["server"])
+    return issued.certificate, issued.key
+
+
+def load(config: Config, *, fake: bool) -> Callable[..., Any]:
+    """Make the cloud in one of Granian's processes. Returns its WSGI app."""
+    _die_with_parent()
+    log.setup(level=config.log.level)
+    from stackling.base.db import Database
+    from stackling.boot import assembly, schema
+
+    cloud = assembly.assemble(config, Database(config.database_url, pool_size=config.api.threads + config.worker.threads))
+    schema.upgrade(cloud.db)
+    first = _first(config)
+    if fake:
+        from stackling.boot import fake as node
+    else:
+        from stackling.boot import node  # type: ignore[no-redef]
+    part = node.connect(cloud)
+    if first:
+        assembly.prepare(cloud)
+        threading.Thread(target=part.run, name="node", daemon=True).start()
+        from stackling.boot import worker
+
+        worker.run(cloud)
+    return assembly.application(cloud)
+
+
+_held: list[Any] = []
+
+
+def _first(config: Config) -> bool:
+    """Whether this is the one process that runs jobs and node: it holds a lock that ends with it."""
+    lock = open(Path(config.paths.run_dir) / "worker.lock", "w")  # noqa: SIM115 (held as long as the process lives)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return False
+    _held.append(lock)
+    return True
+
+
+def _die_with_parent() -> None:
+    """Granian's processes must not outlive the one that watches over them: they would keep the port."""
+    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

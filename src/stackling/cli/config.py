@@ -1,0 +1,52 @@
+"""`stackling config`: what is in force and where from."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from stackling.base.config import Option, options
+from stackling.cli.setting import Setting, show
+
+
+def config(
+    *,
+    changed: Annotated[bool, Parameter(negative=(), help="Only what isn't the default.")] = False,
+    json: Annotated[bool, Parameter(negative=(), help="Print JSON.")] = False,
+    setting: Setting | None = None,
+) -> int:
+    """Print every option with its value, where it came from, and what it means."""
+    loaded, sources = (setting or Setting()).load()
+    found = [o for o in options(loaded, sources) if not changed or o.source != "default"]
+    if json:
+        show([{**{f: getattr(o, f) for f in Option.__struct_fields__}, "value": _plain(o)} for o in found])
+        return 0
+    section = ""
+    for option in found:
+        if option.section != section:
+            section = option.section
+            print(f"\n[{section}]")
+        print(f"# {option.says}")
+        print(f"{option.name} = {_toml(_plain(option))}  # {option.source}")
+    return 0
+
+
+def _plain(option: Option) -> object:
+    """A value that can be shown: the password in a database's URL can't."""
+    if option.section == "database" and option.name == "url" and "@" in str(option.value):
+        before, _, after = str(option.value).rpartition("@")
+        scheme, _, who = before.partition("://")
+        return f"{scheme}://{who.split(':')[0]}:***@{after}"
+    return option.value
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    fields = getattr(value, "__struct_fields__", ())
+    return "{ " + ", ".join(f"{f} = {_toml(getattr(value, f))}" for f in fields) + " }"

@@ -1,0 +1,56 @@
+"""`stackling down`: stop the cloud."""
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from stackling.base.config import Config
+from stackling.cli.setting import Setting, Trouble, running
+
+
+def down(
+    *,
+    purge: Annotated[bool, Parameter(negative=(), help="Also remove all servers, networks, disks and files: nothing is left.")] = False,
+    setting: Setting | None = None,
+) -> int:
+    """Stop the cloud. Guests go on running and are found again by the next `stackling up`."""
+    setting = setting or Setting()
+    config = setting.config
+    if not setting.fake and os.geteuid() != 0:
+        raise Trouble("stopping the cloud needs root; run it with sudo")
+    stopped = stop(config)
+    if not setting.fake:
+        from stackling.boot import node
+
+        if purge:
+            node.purge(config)
+        else:
+            node.stop_services(config)
+    if purge:
+        for name in ("state_dir", "run_dir", "log_dir", "config_dir"):
+            shutil.rmtree(getattr(config.paths, name), ignore_errors=True)
+    print("Stackling is down." if stopped else "Stackling was not running.", "Nothing of it is left." if purge else "")
+    return 0
+
+
+def stop(config: Config) -> bool:
+    """End the cloud's process; whether there was one."""
+    pid = running(config)
+    if pid is None:
+        return False
+    for sign, patience in ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0)):
+        try:
+            os.kill(pid, sign)
+        except ProcessLookupError:
+            break
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            if running(config) != pid or not Path(f"/proc/{pid}").exists():
+                return True
+            time.sleep(0.05)
+    return True

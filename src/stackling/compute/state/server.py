@@ -1,0 +1,115 @@
+"""Servers. `state` is what is, `wanted` is what was asked; the API's status is made of both."""
+
+import enum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Boolean, Column, DateTime, Index, Integer, String, Table, Text
+
+from stackling.base.db import JSON, Row, Tx, metadata, one_of, resource
+
+
+class State(enum.StrEnum):
+    """What a server is, in the order of its life."""
+
+    BUILDING = "building"  # its volumes are being made
+    SPAWNING = "spawning"  # its host makes the domain
+    ACTIVE = "active"  # runs
+    REBOOTING = "rebooting"  # the guest was asked to power off, and is started again
+    RESETTING = "resetting"  # a hard reboot
+    STOPPING = "stopping"  # the guest was asked to power off
+    STOPPED = "stopped"  # is off, because its owner or its guest wanted that
+    STARTING = "starting"  # is being switched on
+    CLEANING = "cleaning"  # could not be built; what it held is given back
+    ERROR = "error"  # see `fault`
+    DELETING = "deleting"  # everything it holds is given back
+    DELETED = "deleted"  # kept for a while for those who ask what became of it
+
+
+class Wanted(enum.StrEnum):
+    """What its owner asked for last."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    REBOOTED = "rebooted"
+    RESET = "reset"
+    DELETED = "deleted"
+
+
+server = Table(
+    "server",
+    metadata,
+    *resource(),
+    *one_of("state", State),
+    *one_of("wanted", Wanted),
+    Column("wished_at", DateTime, nullable=False),  # when `wanted` was last set; patience counts from here
+    Column("user_id", String(255), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("hostname", String(255), nullable=False),
+    Column("description", String(255)),
+    Column("host", String(255), index=True),  # null until a host was chosen
+    Column("availability_zone", String(255)),  # as asked for
+    Column("requested_host", String(255)),
+    Column("image_id", String(36)),  # null: boots from a volume
+    Column("flavor_id", String(255), nullable=False),
+    Column("flavor", JSON, nullable=False),  # a copy: the flavor may change or go
+    Column("key_name", String(255)),
+    Column("key", JSON),  # {"type", "public_key"}, a copy as well
+    Column("user_data", Text),  # base64, as it came
+    Column("config_drive", Boolean, nullable=False),
+    Column("admin_pass", String(255)),  # only with a config drive, and only until the first boot
+    Column("meta", JSON, nullable=False),
+    Column("system_meta", JSON, nullable=False),  # image properties and trusted certificates at the time of creation
+    Column("access_ip_v4", String(64), nullable=False),
+    Column("access_ip_v6", String(64), nullable=False),
+    Column("disk_config", String(8), nullable=False),
+    Column("locked_by", String(8)),  # admin or owner; null: not locked
+    Column("locked_reason", String(255)),
+    Column("reservation_id", String(32), nullable=False),
+    Column("launch_index", Integer, nullable=False),
+    Column("root_device", String(64), nullable=False),
+    Column("hints", JSON, nullable=False),
+    Column("group_id", String(36), index=True),
+    Column("power", String(16)),  # as last seen on the host
+    Column("fault", JSON),  # {"code", "message", "details"}
+    Column("fault_at", DateTime),
+    Column("launched_at", DateTime),
+    Column("terminated_at", DateTime),
+    Index("ix_server_project_live", "project_id", "created_at", sqlite_where=sa.text("state != 'deleted'"), postgresql_where=sa.text("state != 'deleted'")),
+    Index("ix_server_live", "created_at", sqlite_where=sa.text("state != 'deleted'"), postgresql_where=sa.text("state != 'deleted'")),
+    Index("ix_server_updated_at", "updated_at"),
+)
+
+server_tag = Table(
+    "server_tag",
+    metadata,
+    Column("server_id", String(36), primary_key=True),
+    Column("tag", String(60), primary_key=True),
+    Index("ix_server_tag_tag", "tag"),
+)
+
+live = server.c.state != State.DELETED
+
+
+def get(tx: Tx, id: str) -> Row | None:
+    """A server that is not deleted."""
+    return tx.execute(sa.select(server).where(server.c.id == id, live)).first()
+
+
+def change(tx: Tx, id: str, **columns: Any) -> None:
+    tx.execute(sa.update(server).where(server.c.id == id).values(**columns))
+
+
+def tags_of(tx: Tx, server_ids: list[str]) -> dict[str, list[str]]:
+    """The tags of many servers, in order."""
+    made: dict[str, list[str]] = {}
+    for part in chunks(server_ids):
+        query = sa.select(server_tag).where(server_tag.c.server_id.in_(part)).order_by(server_tag.c.tag)
+        for row in tx.execute(query):
+            made.setdefault(row.server_id, []).append(row.tag)
+    return made
+
+
+def chunks(ids: list[str], size: int = 500) -> list[list[str]]:
+    """Lists that fit into one statement."""
+    return [ids[i : i + size] for i in range(0, len(ids), size)]

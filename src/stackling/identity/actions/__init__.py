@@ -1,0 +1,1 @@
+"""What identity does: the only door for other services."""

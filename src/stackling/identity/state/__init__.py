@@ -1,0 +1,5 @@
+"""The tables of identity."""
+
+from stackling.identity.state import catalog, credential, domain_config, limit, policy, project, revision, role, user
+
+__all__ = ["catalog", "credential", "domain_config", "limit", "policy", "project", "revision", "role", "user"]

@@ -1,0 +1,34 @@
+"""Unified limits: what a project may hold of a service's resource, by default and in particular."""
+
+from sqlalchemy import Column, ForeignKey, Index, Integer, String, Table, Text
+
+from stackling.base.db import metadata
+
+registered_limit = Table(
+    "identity_registered_limit",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("service_id", String(64), ForeignKey("identity_service.id"), nullable=False),
+    Column("region_id", String(255), ForeignKey("identity_region.id")),
+    Column("resource_name", String(255), nullable=False),
+    Column("default_limit", Integer, nullable=False),
+    Column("description", Text),
+    Index("ix_identity_registered_limit_service_id", "service_id", "resource_name"),
+)
+
+limit = Table(
+    "identity_limit",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column(
+        "registered_limit_id",
+        String(64),
+        ForeignKey("identity_registered_limit.id"),
+        nullable=False,
+        index=True,
+    ),
+    Column("project_id", String(64), ForeignKey("identity_project.id", ondelete="CASCADE"), index=True),
+    Column("domain_id", String(64), ForeignKey("identity_project.id", ondelete="CASCADE"), index=True),
+    Column("resource_limit", Integer, nullable=False),
+    Column("description", Text),
+)

@@ -1,0 +1,28 @@
+"""The number that changes whenever anything a token's meaning depends on has changed."""
+
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Column, Integer, Table
+
+from stackling.base import db
+from stackling.base.db import Tx, metadata
+
+identity_revision = Table(
+    "identity_revision",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+)
+
+
+def read(tx: Tx) -> int:
+    """The number now; 0 in a database that was never bootstrapped."""
+    return tx.execute(_READ).scalar() or 0
+
+
+def bump(tx: Tx) -> None:
+    """Make every process look at the database again before it believes a token that it knows."""
+    number = identity_revision.c.number
+    db.upsert(tx, identity_revision, {"id": 1, "number": 1}, {"number": number + 1}, key=("id",))
+
+
+_READ = sa.select(identity_revision.c.number).where(identity_revision.c.id == 1)

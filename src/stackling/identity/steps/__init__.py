@@ -1,0 +1,5 @@
+"""Identity has no work that outlasts a request."""
+
+from stackling.base.jobs import Machine
+
+MACHINES: tuple[Machine, ...] = ()

@@ -1,0 +1,95 @@
+"""Image data in and out, in constant memory."""
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from falcon import Request, Response
+
+from stackling.base.cloud import Cloud
+from stackling.base.errors import RangeNotSatisfiable, UnsupportedMediaType
+from stackling.base.rest import caller
+from stackling.image.actions import data
+
+OCTETS = "application/octet-stream"
+
+
+def chunks(req: Request) -> Iterator[bytes]:
+    """The request's body piece by piece, with or without a length told before."""
+    source = req.bounded_stream if req.content_length is not None else req.stream
+    while chunk := source.read(data.CHUNK):
+        yield chunk
+
+
+class _Part:
+    """The first `length` bytes of an opened file; closed with the response."""
+
+    def __init__(self, file: BinaryIO, length: int) -> None:
+        self._file, self._left = file, length
+
+    def read(self, size: int = -1) -> bytes:
+        wanted = self._left if size < 0 else min(size, self._left)
+        chunk = self._file.read(wanted)
+        self._left -= len(chunk)
+        return chunk
+
+    def __iter__(self) -> Iterator[bytes]:
+        while chunk := self.read(data.CHUNK):
+            yield chunk
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class File:
+    """/v2/images/{image_id}/file"""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+
+    def on_put(self, req: Request, resp: Response, image_id: str) -> None:
+        if (req.content_type or "").partition(";")[0].strip() != OCTETS:
+            raise UnsupportedMediaType(f"Image data is sent as {OCTETS}.")
+        data.receive(self.cloud, caller(req), image_id, chunks(req), req.content_length)
+        resp.status = "204 No Content"
+
+    def on_get(self, req: Request, resp: Response, image_id: str) -> None:
+        with self.cloud.db.read() as tx:
+            row, file = data.sent(tx, self.cloud, caller(req), image_id)
+        if file is None:
+            resp.status = "204 No Content"
+            return
+        resp.content_type = OCTETS
+        resp.set_header("Accept-Ranges", "bytes")
+        try:
+            first, last = _range(req, row.size)
+        except RangeNotSatisfiable:
+            file.close()
+            raise
+        whole = (first, last) == (0, row.size - 1)
+        if not (whole and req.get_header("Range") is None):
+            resp.status = "206 Partial Content"
+            resp.content_range = (first, last, row.size)
+            file.seek(first)
+        elif row.checksum:
+            resp.set_header("Content-MD5", row.checksum)
+        resp.set_stream(_Part(file, last - first + 1), last - first + 1)
+
+
+def _range(req: Request, size: int) -> tuple[int, int]:
+    """First and last byte asked for. Several ranges at once are answered with the whole (RFC 9110 allows that)."""
+    header = req.get_header("Range")
+    unit, _, text = (header or "").partition("=")
+    if header is None or unit.strip() != "bytes" or "," in text:
+        return 0, size - 1
+    start, dash, end = text.strip().partition("-")
+    well = dash and (not start or start.isdigit()) and (not end or end.isdigit()) and (start or end)
+    refused = RangeNotSatisfiable("The range asked for is not within the image.", headers={"Content-Range": f"bytes */{size}"})
+    if not well or len(text) > 64:
+        raise refused
+    if not start:
+        first, last = max(0, size - int(end)), size - 1
+    else:
+        first, last = int(start), min(int(end), size - 1) if end else size - 1
+    if first > last:
+        raise refused
+    return first, last

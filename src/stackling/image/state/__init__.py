@@ -1,0 +1,5 @@
+"""Tables of the image service."""
+
+from stackling.image.state import image, member
+
+__all__ = ["image", "member"]

@@ -1,0 +1,5 @@
+"""The lives of images."""
+
+from stackling.image.steps import image
+
+MACHINES = (image.machine,)

@@ -1,0 +1,47 @@
+"""Security groups and their rules."""
+
+import sqlalchemy as sa
+from sqlalchemy import Boolean, Column, ForeignKey, Integer, String, Table
+
+from stackling.base.db import Row, Tx, metadata, one_of
+from stackling.network.state.standard import State, standard
+
+security_group = Table(
+    "security_group",
+    metadata,
+    *standard(),
+    *one_of("state", State),
+    Column("stateful", Boolean, nullable=False, default=True),
+    Column("default_of", String(64), unique=True),  # the project whose `default` group it is
+)
+
+security_group_rule = Table(
+    "security_group_rule",
+    metadata,
+    *standard(),
+    Column("security_group_id", ForeignKey("security_group.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("direction", String(16), nullable=False),
+    Column("ethertype", String(16), nullable=False),
+    Column("protocol", String(40)),
+    Column("port_range_min", Integer),
+    Column("port_range_max", Integer),
+    Column("remote_ip_prefix", String(64)),
+    Column("remote_group_id", ForeignKey("security_group.id", ondelete="CASCADE"), index=True),
+)
+
+
+def by_id(tx: Tx, id: str) -> Row | None:
+    return tx.execute(sa.select(security_group).where(security_group.c.id == id)).first()
+
+
+def rules_of(tx: Tx, group_ids: list[str] | None) -> dict[str, list[Row]]:
+    """Rules by group, in order of creation; `None` asks for all groups'."""
+    found: dict[str, list[Row]] = {}
+    if group_ids == []:
+        return found
+    query = sa.select(security_group_rule).order_by(security_group_rule.c.created_at, security_group_rule.c.id)
+    if group_ids is not None:
+        query = query.where(security_group_rule.c.security_group_id.in_(group_ids))
+    for row in tx.execute(query):
+        found.setdefault(row.security_group_id, []).append(row)
+    return found

@@ -1,0 +1,45 @@
+"""The columns that every network resource has, and the tags that may hang on any of them."""
+
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Column, DateTime, Integer, String, Table
+
+from stackling.base.db import Tx, metadata, resource
+
+
+class State(StrEnum):
+    """How far the fabric is with a thing. A later change is realized without leaving ACTIVE."""
+
+    BUILD = "BUILD"
+    ACTIVE = "ACTIVE"
+
+
+def standard() -> list[Column[Any]]:
+    """`resource()` and Neutron's standard attributes."""
+    return [
+        *resource(),
+        Column("name", String(255), nullable=False, default=""),
+        Column("description", String(255), nullable=False, default=""),
+        Column("revision_number", Integer, nullable=False, default=1),
+    ]
+
+
+tag = Table(
+    "network_tag",
+    metadata,
+    Column("resource_id", String(36), primary_key=True),
+    Column("tag", String(255), primary_key=True),
+    Column("made_at", DateTime, nullable=False),
+)
+
+
+def tags_of(tx: Tx, ids: list[str]) -> dict[str, list[str]]:
+    """The tags of resources by id, each list in alphabetical order; those without tags are left out."""
+    found: dict[str, list[str]] = {}
+    if ids:
+        rows = tx.execute(sa.select(tag.c.resource_id, tag.c.tag).where(tag.c.resource_id.in_(ids)).order_by(tag.c.tag))
+        for id, text in rows:
+            found.setdefault(id, []).append(text)
+    return found

@@ -1,0 +1,1 @@
+"""The verbs of placement; the only door for other services."""
