@@ -35,7 +35,7 @@ class Answer:
     def __init__(self, result: falcon.testing.Result) -> None:
         self.status = result.status_code
         self.headers = {k.lower(): v for k, v in result.headers.items()}
-        self.text = result.text if result.content else ""
+        self.text = result.content.decode(errors="replace")
         self.content = result.content
 
     @property

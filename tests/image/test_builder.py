@@ -164,7 +164,11 @@ class Guest:
         ]
         argv += ["-o", "IdentitiesOnly=yes", "-F", "none"]
         return subprocess.run(
-            [*argv, f"{user}@127.0.0.1", command], capture_output=True, text=True, check=False
+            [*argv, f"{user}@127.0.0.1", command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     def ssh(self, command: str, user: str = "stackling") -> str:

@@ -65,6 +65,15 @@ class Identity(Section):
     fernet_keys: Annotated[Annotated[int, Meta(ge=3)], _says("Keys kept for tokens: the next, the primary, and old ones that still validate.")] = 4
     hash_memory_kib: Annotated[Annotated[int, Meta(ge=8192)], _says("argon2id memory for password hashes, KiB (OWASP: 19456 with 2 passes).")] = 19456
     hash_passes: Annotated[Positive, _says("argon2id passes for password hashes.")] = 2
+    lockout_failures: Annotated[int, Meta(ge=0), _says("Wrong passwords in a row that lock a user; 0: never.")] = 0
+    lockout_seconds: Annotated[Positive, _says("Seconds a user stays locked.")] = 1800
+    password_history: Annotated[int, Meta(ge=0), _says("Last passwords that a user may not choose again, the present one included; 0: any may be chosen.")] = 0
+    password_days: Annotated[int, Meta(ge=0), _says("Days until a password must be changed; 0: never.")] = 0
+    password_minimum_days: Annotated[int, Meta(ge=0), _says("Days before a user may change a password again.")] = 0
+    password_regex: Annotated[str, _says("Regular expression that new passwords match. Empty: any.")] = ""
+    password_regex_description: Annotated[str, _says("What users are told that password_regex wants.")] = ""
+    change_password_on_first_use: Annotated[bool, _says("Users must change passwords that an administrator set.")] = False
+    disable_inactive_days: Annotated[int, Meta(ge=0), _says("Days without a login that lock a user out; 0: never.")] = 0
 
 
 class Image(Section):
@@ -237,3 +246,11 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def fields_of(kind: type[Section]) -> Iterator[tuple[str, str, Any]]:
+    """Name, description and default of each option of a section or table."""
+    plain = kind()
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        if name in kind.__struct_fields__:
+            yield name, _describe(hint), getattr(plain, name)

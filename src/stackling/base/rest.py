@@ -59,7 +59,8 @@ class Service(Struct, frozen=True):
 
     `routes(cloud)` gives (path below `prefix`, Falcon resource); a resource with `public = True` needs no token.
     `envelope` wraps errors. `scoped` strips a project id that stands after the version in the path.
-    `headers(req, resp)` adds what the service sends on every answer. `unrouted` answers a path nobody has.
+    `headers(req, resp)` adds what the service sends on every answer. Without `trailing_slash` a path that ends in
+    one is not found, except that of a version document.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Service(Struct, frozen=True):
     versions: Microversions | None = None
     version_root: str = ""
     scoped: bool = False
+    trailing_slash: bool = True
     headers: Callable[[Request, Response], None] | None = None
 
 
@@ -306,6 +308,9 @@ class _Outer:
         if service is None:
             return
         req.env["stackling.path"] = req.path
+        roots = (service.prefix, service.prefix + service.version_root)
+        if not service.trailing_slash and req.env.get("PATH_INFO", "").endswith("/") and req.path not in roots:
+            raise falcon.HTTPRouteNotFound()
         if service.scoped:
             self._strip_project(req, service)
         if service.versions:

@@ -26,7 +26,7 @@ def config(
             section = option.section
             print(f"\n[{section}]")
         print(f"# {option.says}")
-        print(f"{option.name} = {_toml(_plain(option))}  # {option.source}")
+        print(f"{option.name} = {toml(_plain(option))}  # {option.source}")
     return 0
 
 
@@ -39,7 +39,7 @@ def _plain(option: Option) -> object:
     return option.value
 
 
-def _toml(value: object) -> str:
+def toml(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
@@ -47,6 +47,6 @@ def _toml(value: object) -> str:
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml(v) for v in value) + "]"
+        return "[" + ", ".join(toml(v) for v in value) + "]"
     fields = getattr(value, "__struct_fields__", ())
-    return "{ " + ", ".join(f"{f} = {_toml(getattr(value, f))}" for f in fields) + " }"
+    return "{ " + ", ".join(f"{f} = {toml(getattr(value, f))}" for f in fields) + " }"

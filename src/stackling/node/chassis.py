@@ -95,10 +95,15 @@ def configure(want: Chassis) -> None:
         vsctl("--no-wait", "set", "open", ".", *changed)
 
 
+def ours() -> bool:
+    """Whether configure() was here."""
+    return _OURS in external_ids()
+
+
 def forget() -> None:
     """The keys that make this host our chassis are gone; the operator's system-id stays."""
-    if _OURS in external_ids():
-        vsctl("--no-wait", "--", *(word for key in _KEYS for word in ("remove", "open", ".", "external_ids", key, "--")))
+    if ours():
+        vsctl("--no-wait", "remove", "open", ".", "external_ids", *_KEYS)
 
 
 def name() -> str | None:
@@ -114,5 +119,5 @@ def external_ids() -> dict[str, str]:
 
 
 def _mappings(have: dict[str, str]) -> dict[str, str]:
-    pairs = [pair.split(":", 1) for pair in have.get("ovn-bridge-mappings", "").split(",") if ":" in pair]
-    return {name: bridge for name, bridge in pairs}
+    pairs = [pair.partition(":") for pair in have.get("ovn-bridge-mappings", "").split(",")]
+    return {name: bridge for name, _, bridge in pairs if bridge}

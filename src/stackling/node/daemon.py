@@ -4,6 +4,7 @@ A daemon that we started carries our mark in its environment, which the kernel k
 process lives, so what is ours is seen on the process itself and never remembered wrongly.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -137,10 +138,8 @@ class Daemon(msgspec.Struct, frozen=True, kw_only=True):
 
     def _tail(self, output: bytes) -> str:
         lines = output.decode(errors="replace").strip().splitlines()[-5:]
-        try:
+        with contextlib.suppress(OSError):
             lines += self.log.read_text(errors="replace").splitlines()[-8:]
-        except OSError:
-            pass
         return f"; its log {self.log} ends with:\n" + "\n".join(lines) if lines else f"; see {self.log}"
 
 

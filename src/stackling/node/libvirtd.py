@@ -6,6 +6,7 @@ opened when KVM does not work: otherwise libvirt probes QEMU anew at every start
 minute each. Mounts made on the host later still reach it (propagation is slave, not private).
 """
 
+import contextlib
 import grp
 import json
 import pwd
@@ -13,7 +14,7 @@ import subprocess
 import uuid
 from pathlib import Path
 
-from stackling.node.daemon import Daemon
+from stackling.node.daemon import Daemon, executable
 
 _UID = 64055  # libvirt-qemu's on every Debian (base-passwd); used by number where the account is missing
 
@@ -90,6 +91,17 @@ def libvirtd(directory: Path, *, host: str, kvm: bool) -> Daemon:
         prepare=prepare,
         within=60.0,  # the first start asks every QEMU binary what it can do
     )
+
+
+def guests(directory: Path = Path("/run/libvirt/qemu")) -> list[int]:
+    """Process ids of the guests that run on this host, whether libvirtd runs or not."""
+    found = []
+    for path in directory.glob("*.pid"):
+        with contextlib.suppress(OSError, ValueError):  # just ending
+            pid = int(path.read_text().strip())
+            if executable(pid) is not None:
+                found.append(pid)
+    return found
 
 
 def guest_owner(kvm: bool) -> tuple[str, str]:
@@ -175,7 +187,9 @@ def _run(*command: str) -> str:
 
 def _libvirt_version() -> str:
     printed = _run("virsh", "--connect", "qemu:///system", "version", "--daemon")
-    return next(line.rsplit(" ", 1)[1] for line in printed.splitlines() if line.startswith("Running against daemon"))
+    return next(
+        line.rsplit(" ", 1)[1] for line in printed.splitlines() if line.startswith("Running against daemon")
+    )
 
 
 def _virt_admin(name: str) -> str:

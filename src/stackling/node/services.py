@@ -5,6 +5,7 @@ Everything is at the packages' own paths, so their tools need no options. All ca
 and by several processes at once; a lock lets one through.
 """
 
+import contextlib
 import fcntl
 import shutil
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from stackling.node import chassis, kvm, libvirtd, namespaces, ovsdb
+from stackling.node import bridges, chassis, kvm, libvirtd, namespaces, ovsdb
 from stackling.node.chassis import Chassis
 from stackling.node.daemon import Daemon, DaemonError, ask_ovs, memory, started_by
 
@@ -104,7 +105,8 @@ class Services:
                 if absent := [other for other in others if other in missing]:
                     trouble[name] = f"waits for {' and '.join(absent)}"
             then = threads.map(
-                lambda one: _down(one, trouble[one.name]) if one.name in trouble else self._ensure(one), self._then
+                lambda one: _down(one, trouble[one.name]) if one.name in trouble else self._ensure(one),
+                self._then,
             )
             return [*first, *then]
 
@@ -115,10 +117,13 @@ class Services:
             return list(threads.map(self._look, daemons))
 
     def stop(self) -> None:
-        """End what we started, in the reverse order; adopted daemons and running guests stay."""
+        """End what we started, in the reverse order; adopted daemons and running guests stay.
+
+        While guests run, virtlogd stays as well: it holds the other end of their consoles for their whole life.
+        """
         with self._alone():
             for daemon in reversed([*self._first, *self._then]):
-                if self._ours(daemon.pid()):
+                if self._ours(daemon.pid()) and not (daemon.name == "virtlogd" and libvirtd.guests()):
                     daemon.stop()
 
     def purge(self) -> None:
@@ -127,10 +132,20 @@ class Services:
         Guests must be gone before: while one runs, its tap and disks stay.
         """
         with self._alone():
-            ovsdb_server, vswitchd = self._first[0], self._then[0]
             namespaces.remove_all()
-            if ovsdb_server.pid() is not None:
-                self._unplug(wait=vswitchd.pid() is not None)
+            daemons = {daemon.name: daemon for daemon in (*self._first, *self._then)}
+            controller = daemons["ovn-controller"].pid()
+            if controller is not None and self._ours(controller):
+                with contextlib.suppress(OSError, ValueError):  # it is ended by force below
+                    ask_ovs(_OVN / f"ovn-controller.{controller}.ctl", "exit")  # takes its chassis with it
+            if daemons["ovsdb-server"].pid() is None:
+                bridges.forget_masquerade()
+            else:
+                wait = daemons["ovs-vswitchd"].pid() is not None
+                bridges.remove(wait=wait)
+                if chassis.ours():
+                    chassis.vsctl(*(() if wait else ("--no-wait",)), "--if-exists", "del-br", "br-int")
+                    chassis.forget()
         self.stop()
         for database in self._databases():
             ovsdb.remove(Path(database))
@@ -174,14 +189,6 @@ class Services:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _unplug(self, *, wait: bool) -> None:
-        options = () if wait else ("--no-wait",)
-        for bridge in chassis.vsctl("--no-wait", "list-br").split():
-            mine = chassis.vsctl("--no-wait", "br-get-external-id", bridge, "stackling")
-            if mine or (bridge == "br-int" and "stackling" in chassis.external_ids()):
-                chassis.vsctl(*options, "--if-exists", "del-br", bridge)
-        chassis.forget()
-
     def _databases(self) -> list[str]:
         try:
             return msgspec.json.decode(self._made.read_bytes(), type=list[str])
@@ -189,7 +196,9 @@ class Services:
             return []
 
     def _database(self, path: Path, schema: str) -> None:
-        if not path.resolve().exists():  # noted before it is made: a crash between leaves a note too many, no file
+        if (
+            not path.resolve().exists()
+        ):  # noted before it is made: a crash between leaves a note too many, no file
             self._made.parent.mkdir(parents=True, exist_ok=True)
             fresh = self._made.with_name(f"{self._made.name}.{path.stem}")
             with (self.run_dir / "databases.lock").open("w") as lock:

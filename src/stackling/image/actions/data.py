@@ -1,6 +1,6 @@
 """Image data: what comes in is hashed and inspected on its way, what goes out is read from the store."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import BinaryIO
 
@@ -45,25 +45,23 @@ def receive(cloud: Cloud, caller: Caller, id: str, source: Iterator[bytes], leng
             if cloud.clock.now() - heard > HEARD_EVERY:
                 heard = cloud.clock.now()
                 with cloud.db.begin() as tx:
-                    _still_wanted(tx, id, upload, heard_at=heard)
+                    _write(tx, id, upload, {"heard_at": heard})
         if length is not None and incoming.size != length:
             raise BadRequest(f"Image {id} arrived incomplete: {incoming.size} of {length} bytes.")
         seen = inspector.finish()
         incoming.finish()
         with cloud.db.begin() as tx:
-            _still_wanted(
-                tx,
-                id,
-                upload,
-                state=State.ACTIVE,
-                upload=None,
-                heard_at=None,
-                updated_at=cloud.clock.now(),
-                size=incoming.size,
-                virtual_size=seen.virtual_size,
-                checksum=incoming.checksum,
-                os_hash_value=incoming.sha512,
-            )
+            active = {
+                "state": State.ACTIVE,
+                "upload": None,
+                "heard_at": None,
+                "updated_at": cloud.clock.now(),
+                "size": incoming.size,
+                "virtual_size": seen.virtual_size,
+                "checksum": incoming.checksum,
+                "os_hash_value": incoming.sha512,
+            }
+            _write(tx, id, upload, active)
             files.keep(incoming, id)
     except BaseException as e:
         incoming.drop()
@@ -97,9 +95,9 @@ def _begin(tx: Tx, cloud: Cloud, caller: Caller, id: str, upload: str, length: i
     return row
 
 
-def _still_wanted(tx: Tx, id: str, upload: str, **columns: object) -> None:
+def _write(tx: Tx, id: str, upload: str, columns: Mapping[str, object]) -> None:
     mine = sa.and_(image.c.id == id, image.c.upload == upload)
-    if not tx.execute(sa.update(image).where(mine).values(**columns)).rowcount:
+    if not tx.execute(sa.update(image).where(mine).values(columns)).rowcount:
         raise Gone(f"Image {id} was deleted or given up while its data arrived.")
 
 

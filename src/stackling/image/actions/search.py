@@ -1,11 +1,12 @@
 """Lists of images: what a caller sees, narrowed by filters."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from msgspec import Struct
+from sqlalchemy import ColumnElement
 
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
@@ -36,13 +37,15 @@ class Search(Struct, kw_only=True):
     marker: str | None = None
 
 
-_COMPARE = {
-    "gt": lambda c, v: c > v,
+# Times are shown in whole seconds, so they are compared in whole seconds.
+_SECOND = timedelta(seconds=1)
+_COMPARE: dict[str, Callable[[Any, datetime], ColumnElement[bool]]] = {
+    "gt": lambda c, v: c >= v + _SECOND,
     "gte": lambda c, v: c >= v,
     "lt": lambda c, v: c < v,
-    "lte": lambda c, v: c <= v,
-    "eq": lambda c, v: c == v,
-    "neq": lambda c, v: c != v,
+    "lte": lambda c, v: c < v + _SECOND,
+    "eq": lambda c, v: sa.and_(c >= v, c < v + _SECOND),
+    "neq": lambda c, v: sa.or_(c < v, c >= v + _SECOND),
 }
 
 
@@ -57,7 +60,7 @@ def listed(tx: Tx, caller: Caller, want: Search) -> list[Row]:
     for name, values in want.equal:
         query = query.where(COLUMNS[name].in_(values))
     for name, word, when in want.times:
-        query = query.where(_COMPARE[word](COLUMNS[name], when))
+        query = query.where(_COMPARE[word](COLUMNS[name], when.replace(microsecond=0)))
     if want.size_min is not None:
         query = query.where(image.c.size >= want.size_min)
     if want.size_max is not None:
@@ -79,7 +82,7 @@ def listed(tx: Tx, caller: Caller, want: Search) -> list[Row]:
     return page(tx, query, sort, limit=want.limit, after=after)
 
 
-def _seen(caller: Caller, want: Search) -> sa.ColumnElement[bool]:
+def _seen(caller: Caller, want: Search) -> ColumnElement[bool]:
     if caller.is_admin:
         return sa.true()
     shared = sa.select(image_member.c.image_id).where(image_member.c.member_id == caller.project_id)

@@ -133,11 +133,6 @@ class OvnFabric:
     def watch(self, callback: PortWatcher) -> None:
         """Call back with (port id, up) from the event thread."""
         self._sb.watch(_PortUp(callback))
-        try:
-            with self._sb.reading():
-                pass  # opens the connection, so that events flow
-        except FabricUnavailable:
-            pass  # they will flow from the first call that gets through
 
     def check(self) -> Health:
         """Whether both databases answer, and the hosts they know."""

@@ -43,13 +43,11 @@ _NUMBERS = {
     "udplite": 136,
     "vrrp": 112,
 }
-# What a guest needs before any rule of its owner can matter: addresses and neighbours. Router advertisements
-# only come in: a guest must not pose as a router.
+# What a guest needs before any rule of its owner can matter: to ask for an address, and to find neighbours. The
+# answers of OVN's own DHCP pass by themselves (ovn-northd adds a flow); those of other guests need a rule.
 _ALWAYS = (
     ("from-lport", "ip4 && udp.src == 68 && udp.dst == 67"),
-    ("to-lport", "ip4 && udp.src == 67 && udp.dst == 68"),
     ("from-lport", "ip6 && udp.src == 546 && udp.dst == 547"),
-    ("to-lport", "ip6 && udp.src == 547 && udp.dst == 546"),
     ("from-lport", "nd || nd_rs || mldv1 || mldv2"),
     ("to-lport", "nd || nd_ra || mldv1 || mldv2"),
 )

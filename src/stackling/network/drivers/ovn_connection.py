@@ -23,6 +23,8 @@ RECONNECT_MS = (100, 2000)  # least and most time between two attempts
 
 # The ovs library has a log of its own that goes nowhere; its warnings belong into ours.
 vlog.use_python_logger(max_level=vlog.WARN)
+# Says as errors what we raise ourselves, at every attempt.
+logging.getLogger(idlutils.__name__).setLevel(logging.CRITICAL)
 
 
 class Edit(command.BaseCommand):
@@ -97,7 +99,11 @@ class Database:
         self._remote = remote
         self._columns = columns
         self._timeout = timeout
-        self._opening = threading.Lock()
+        self._changed = threading.Condition()
+        self._retry = threading.Event()
+        self._opener: threading.Thread | None = None
+        self._failures = 0
+        self._why = ""
         self._backend: _Backend | None = None
         self._handler: event.RowEventHandler | None = event.RowEventHandler() if events else None
         self._closed = False
@@ -122,40 +128,75 @@ class Database:
             lock.release()
 
     def watch(self, wanted: ovsdb_event.RowEvent) -> None:
-        """Hand matching row events to `wanted`, from the events' own thread."""
+        """Hand matching row events to `wanted`, from the events' own thread, as soon as the database is there."""
         assert self._handler is not None
         self._handler.watch_event(wanted)
+        with self._changed:
+            self._start_opening()
 
     def close(self) -> None:
         """Stop the threads. Calls after this raise FabricUnavailable."""
-        with self._opening:
+        with self._changed:
             self._closed = True
-            if self._handler is not None:
-                self._handler.shutdown()
-            if self._backend is not None:
-                self._backend.ovsdb_connection.stop(timeout=self._timeout)
-                self._backend = None
+            backend, self._backend = self._backend, None
+            self._retry.set()
+            self._changed.notify_all()
+        if self._handler is not None:
+            self._handler.shutdown()
+        if backend is not None:
+            backend.ovsdb_connection.stop(timeout=self._timeout)
 
     def _open(self) -> _Backend:
         backend = self._backend
         if backend is not None:
             return backend
-        with self._opening:
+        with self._changed:
+            self._start_opening()
+            failures = self._failures
+            self._retry.set()
+            self._changed.wait_for(
+                lambda: self._backend is not None or self._closed or self._failures != failures,
+                timeout=self._timeout,
+            )
             if self._closed:
                 raise FabricUnavailable(f"the connection to {self.name} has been closed")
             if self._backend is None:
-                self._backend = self._connect()
+                raise FabricUnavailable(f"{self.name} at {self._remote} does not answer{self._why}")
             return self._backend
 
+    def _start_opening(self) -> None:
+        """The first connection is made by a thread of its own: the library waits there without any limit."""
+        if self._opener is None and not self._closed:
+            self._opener = threading.Thread(target=self._keep_opening, name=f"open {self.name}", daemon=True)
+            self._opener.start()
+
+    def _keep_opening(self) -> None:
+        pause = RECONNECT_MS[0] / 1000
+        while not self._closed:
+            self._retry.clear()
+            try:
+                backend = self._connect()
+            except Exception as failed:  # noqa: BLE001 - ovsdbapp raises bare Exceptions here
+                with self._changed:
+                    self._failures += 1
+                    self._why = f": {failed}"
+                    self._changed.notify_all()
+                self._retry.wait(pause)
+                pause = min(2 * pause, RECONNECT_MS[1] / 1000)
+                continue
+            with self._changed:
+                if not self._closed:
+                    self._backend = backend
+                    self._changed.notify_all()
+                    return
+            backend.ovsdb_connection.stop(timeout=self._timeout)
+
     def _connect(self) -> _Backend:
-        try:
-            helper = idlutils.get_schema_helper(self._remote, self.name)
-            for table, columns in self._columns.items():
-                helper.register_columns(table, list(columns))
-            link = connection.Connection(_Idl(self._remote, helper, self._handler), timeout=self._timeout)
-            link.start()
-        except Exception as failed:
-            raise FabricUnavailable(f"{self.name} at {self._remote} does not answer: {failed}") from failed
+        helper = idlutils.get_schema_helper(self._remote, self.name)
+        for table, columns in self._columns.items():
+            helper.register_columns(table, list(columns))
+        link = connection.Connection(_Idl(self._remote, helper, self._handler), timeout=self._timeout)
+        link.start()
         return _Backend(self.name, link)
 
     def _commit(self, backend: _Backend, edit: command.BaseCommand) -> Any:

@@ -27,11 +27,13 @@ class Resync:
         self._names: dict[UUID, dict[str, str]] = {}
         self._served: dict[str, ovn_dhcp.Served | None] = {}
         self._domains: dict[str, str] = {}
-        self._known: set[Ref] = {ovn_acl.DROP_OWNER}
+        self._known: set[Ref] = set()
         # Networks first: ports take their DHCP and DNS from them.
         for thing in sorted(things, key=lambda thing: not isinstance(thing, Network)):
             self._known.add(ref(thing))
             self._describe(thing)
+        if self._known:
+            self._want(ovn_acl.drop_rows())
 
     def _describe(self, thing: Thing) -> None:
         match thing:
@@ -47,7 +49,6 @@ class Resync:
                 names = ovn_switch.names_of(thing, self._domains.get(thing.network_id, ""))
                 self._names.setdefault(ovn_switch.dns_uuid(thing.network_id), {}).update(names)
                 if ovn_switch.guarded(thing):
-                    self._want(ovn_acl.drop_rows())
                     self._stubs(thing.security_group_ids)
             case Router():
                 self._want(ovn_router.router_rows(thing))
@@ -79,12 +80,12 @@ class Resync:
                 self._mend_members(editor, row)
             elif row.table == "DNS":
                 self._mend_names(editor, row)
+        # `pg_drop` belongs to no user's thing, so no caller could look after it.
         created = editor.created - {ovn_acl.DROP_OWNER}
-        touched = editor.changed | editor.removed | ({ovn_acl.DROP_OWNER} & editor.created)
         return Report(
             created=tuple(sorted(created)),
-            changed=tuple(sorted((touched & self._known) - created)),
-            removed=tuple(sorted(editor.removed - self._known)),
+            changed=tuple(sorted(((editor.changed | editor.removed) & self._known) - created)),
+            removed=tuple(sorted(editor.removed - self._known - {ovn_acl.DROP_OWNER})),
         )
 
     def _remove_children(self, editor: Editor) -> None:

@@ -14,6 +14,7 @@ OWNED = (
 )
 """The columns of a logical router whose rows with the router's mark are the router's alone."""
 
+NEIGHBOUR_SECONDS = 300
 _ADDRESS_MODE = {
     "slaac": "slaac",
     "dhcpv6-stateful": "dhcpv6_stateful",
@@ -39,7 +40,12 @@ def router_rows(router: Router) -> list[Row]:
                 "enabled": [router.admin_state_up],
                 # Neighbours are learned when needed: with many routers on a network, each ARP request
                 # would otherwise become a row of the southbound database for every one of them.
-                "options": {"always_learn_from_arp_request": "false", "dynamic_neigh_routers": "true"},
+                # Ageing: else a neighbour outside that got a new MAC address is lost for ever.
+                "options": {
+                    "always_learn_from_arp_request": "false",
+                    "dynamic_neigh_routers": "true",
+                    "mac_binding_age_threshold": str(NEIGHBOUR_SECONDS),
+                },
             },
         )
     ]

@@ -1,0 +1,1 @@
+"""The verbs of compute; the only door for other services."""

@@ -1,0 +1,76 @@
+"""A server's state in upstream's words: made of what it is and what its owner wants."""
+
+from typing import Any, NamedTuple
+
+from stackling.compute.state.server import State, Wanted
+
+POWER = {None: 0, "on": 1, "paused": 3, "off": 4, "crashed": 6}
+
+
+class Status(NamedTuple):
+    """`status` is what most clients look at; the other two are the OS-EXT-STS attributes."""
+
+    status: str
+    vm_state: str
+    task_state: str | None
+
+
+_TASKS = {
+    (State.ACTIVE, Wanted.STOPPED): Status("ACTIVE", "active", "powering-off"),
+    (State.ACTIVE, Wanted.REBOOTED): Status("REBOOT", "active", "rebooting"),
+    (State.ACTIVE, Wanted.RESET): Status("HARD_REBOOT", "active", "rebooting_hard"),
+    (State.STOPPED, Wanted.RUNNING): Status("SHUTOFF", "stopped", "powering-on"),
+    (State.STOPPED, Wanted.RESET): Status("HARD_REBOOT", "stopped", "rebooting_hard"),
+    (State.ERROR, Wanted.RESET): Status("HARD_REBOOT", "error", "rebooting_hard"),
+    (State.ERROR, Wanted.STOPPED): Status("ERROR", "error", "powering-off"),
+}
+_PLAIN = {
+    State.BUILDING: Status("BUILD", "building", "block_device_mapping"),
+    State.SPAWNING: Status("BUILD", "building", "spawning"),
+    State.ACTIVE: Status("ACTIVE", "active", None),
+    State.REBOOTING: Status("REBOOT", "active", "rebooting"),
+    State.RESETTING: Status("HARD_REBOOT", "active", "rebooting_hard"),
+    State.STOPPING: Status("ACTIVE", "active", "powering-off"),
+    State.STOPPED: Status("SHUTOFF", "stopped", None),
+    State.STARTING: Status("SHUTOFF", "stopped", "powering-on"),
+    State.CLEANING: Status("ERROR", "error", None),
+    State.ERROR: Status("ERROR", "error", None),
+    State.DELETED: Status("DELETED", "deleted", None),
+}
+
+
+def status_of(row: Any) -> Status:
+    """`row` has state, wanted, launched_at, fault and power of a server."""
+    if row.state == State.DELETED:
+        return _PLAIN[State.DELETED]
+    if row.state == State.DELETING:
+        before = State.ERROR if row.fault else State.SPAWNING if row.launched_at is None else State.STOPPED if row.power == "off" else State.ACTIVE
+        return _PLAIN[before]._replace(task_state="deleting")
+    if row.wanted == Wanted.DELETED:
+        return _PLAIN[State(row.state)]._replace(task_state="deleting")
+    return _TASKS.get((row.state, row.wanted)) or _PLAIN[State(row.state)]
+
+
+# Which states a `status` filter means. Ones that no server of this cloud has are known words as well.
+STATUSES: dict[str, tuple[State, ...]] = {
+    "ACTIVE": (State.ACTIVE, State.STOPPING),
+    "BUILD": (State.BUILDING, State.SPAWNING),
+    "DELETED": (State.DELETED,),
+    "ERROR": (State.ERROR, State.CLEANING),
+    "HARD_REBOOT": (State.RESETTING,),
+    "REBOOT": (State.REBOOTING,),
+    "SHUTOFF": (State.STOPPED, State.STARTING),
+    **{
+        word: ()
+        for word in (
+            "MIGRATING PASSWORD PAUSED REBUILD RESCUE RESIZE REVERT_RESIZE SHELVED SHELVED_OFFLOADED SOFT_DELETED SUSPENDED UNKNOWN VERIFY_RESIZE"
+        ).split()
+    },
+}
+VM_STATES: dict[str, tuple[State, ...]] = {
+    "active": (State.ACTIVE, State.STOPPING, State.REBOOTING, State.RESETTING),
+    "building": (State.BUILDING, State.SPAWNING),
+    "stopped": (State.STOPPED, State.STARTING),
+    "error": (State.ERROR, State.CLEANING),
+    "deleted": (State.DELETED,),
+}

@@ -1,0 +1,383 @@
+"""Logging in: by which methods, to which scope, and what is checked on the way.
+
+Whatever goes wrong, the answer is the same 401; why is in the log.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import UNSET, Struct, UnsetType
+
+from stackling.base.cloud import Cloud
+from stackling.base.db import Row, Tx
+from stackling.base.errors import BadRequest, Forbidden, Unauthorized
+from stackling.identity.actions import password as passwords
+from stackling.identity.actions import secret, token
+from stackling.identity.actions.token import DOMAIN, PROJECT, SYSTEM, UNSCOPED, Token
+from stackling.identity.state import credential, grants
+from stackling.identity.state import project as projects
+from stackling.identity.state import user as users
+
+_REFUSED = "The request you have made requires authentication."
+
+
+class DomainRef(Struct):
+    id: str | None = None
+    name: str | None = None
+
+
+class UserRef(Struct):
+    id: str | None = None
+    name: str | None = None
+    domain: DomainRef | None = None
+    password: str | None = None
+    passcode: str | None = None
+
+
+class ByPassword(Struct):
+    user: UserRef
+
+
+class ByToken(Struct):
+    id: str
+
+
+class ByApplicationCredential(Struct):
+    secret: str
+    id: str | None = None
+    name: str | None = None
+    user: UserRef | None = None
+
+
+class ByTotp(Struct):
+    user: UserRef
+
+
+class Identity(Struct):
+    methods: list[str]
+    password: ByPassword | None = None
+    token: ByToken | None = None
+    application_credential: ByApplicationCredential | None = None
+    totp: ByTotp | None = None
+
+
+class ProjectRef(Struct):
+    id: str | None = None
+    name: str | None = None
+    domain: DomainRef | None = None
+
+
+class SystemRef(Struct):
+    all: bool | None = None
+
+
+class TrustRef(Struct):
+    id: str
+
+
+class Scope(Struct):
+    project: ProjectRef | None = None
+    domain: DomainRef | None = None
+    system: SystemRef | None = None
+    trust: TrustRef | None = msgspec.field(default=None, name="OS-TRUST:trust")
+    unscoped: Any = UNSET
+
+
+class Auth(Struct):
+    """What a login sends under `auth`."""
+
+    identity: Identity
+    scope: Scope | str | None | UnsetType = UNSET
+
+
+class Proof(Struct):
+    """Who was proven to be logging in, and what the token must remember of it."""
+
+    user_id: str
+    methods: list[str]
+    expires_at: datetime | None = None
+    parent: Token | None = None
+    application_credential: Row | None = None
+
+
+def refuse(detail: str) -> Unauthorized:
+    return Unauthorized(_REFUSED, detail=detail)
+
+
+def login(cloud: Cloud, auth: Auth) -> Token:
+    """A token for whom `auth` proves. Raises Unauthorized; BadRequest for what can't be meant."""
+    proof = prove(cloud, auth)
+    return issue(cloud, auth, proof)
+
+
+def prove(cloud: Cloud, auth: Auth) -> Proof:
+    """Check every method that is named; all must prove the same user."""
+    methods = list(dict.fromkeys(auth.identity.methods))
+    if not methods:
+        raise BadRequest("Expecting to find methods in auth.identity: at least one is needed.")
+    proof: Proof | None = None
+    for method in methods:
+        given = _METHODS.get(method)
+        if given is None:
+            raise refuse(f"unsupported method {method[:64]}")
+        part = getattr(auth.identity, method)
+        if part is None:
+            raise BadRequest(f"Expecting to find {method} in identity. The server could not comply with the request.")
+        one = given(cloud, part)
+        if proof is None:
+            proof = one
+        elif proof.user_id != one.user_id:
+            raise refuse("the methods prove different users")
+        else:
+            ends = [e for e in (proof.expires_at, one.expires_at) if e is not None]
+            proof = Proof(
+                user_id=proof.user_id,
+                methods=list(dict.fromkeys(proof.methods + one.methods)),
+                expires_at=min(ends) if ends else None,
+                parent=proof.parent or one.parent,
+                application_credential=proof.application_credential or one.application_credential,
+            )
+    if proof is None:
+        raise refuse("no method proved anything")
+    return proof
+
+
+# -- methods -----------------------------------------------------------------------------------------------------------
+
+
+def find_user(tx: Tx, ref: UserRef) -> Row | None:
+    """The user that a login names, by id or by name and domain, if he and his domain are enabled."""
+    row = None
+    if ref.id:
+        row = users.find(tx, ref.id)
+    elif ref.name is not None:
+        if ref.domain is None or not (ref.domain.id or ref.domain.name):
+            raise BadRequest("Expecting to find domain in user. The server could not comply with the request since it is either malformed or otherwise incorrect.")
+        domain = find_domain(tx, ref.domain)
+        row = users.find_by_name(tx, ref.name, domain.id) if domain is not None else None
+    else:
+        raise BadRequest("Expecting to find id or name in user. The server could not comply with the request since it is either malformed or otherwise incorrect.")
+    return row
+
+
+def find_domain(tx: Tx, ref: DomainRef) -> Row | None:
+    if ref.id:
+        return projects.find_domain(tx, ref.id)
+    table = projects.project
+    return tx.execute(sa.select(table).where(table.c.is_domain.is_(True), table.c.name == ref.name)).one_or_none()
+
+
+def _usable(tx: Tx, user: Row | None) -> bool:
+    if user is None or not user.enabled:
+        return False
+    domain = projects.find(tx, user.domain_id)
+    return domain is not None and domain.enabled
+
+
+def _by_password(cloud: Cloud, part: ByPassword) -> Proof:
+    if part.user.password is None:
+        raise BadRequest("Expecting to find password in user. The server could not comply with the request since it is either malformed or otherwise incorrect.")
+    user_id = passwords.prove(cloud, lambda tx: find_user(tx, part.user), part.user.password)
+    return Proof(user_id, ["password"])
+
+
+def _by_token(cloud: Cloud, part: ByToken) -> Proof:
+    try:
+        found = token.tokens(cloud).look(part.id)
+    except Unauthorized as e:
+        raise refuse(e.detail) from None
+    if found.payload.trust or found.payload.access_token:
+        raise Forbidden("A token that stands for somebody else can't be exchanged for another.")
+    methods = [*found.payload.method_names, "token"]
+    proof = Proof(found.payload.user_id, list(dict.fromkeys(methods)), found.payload.expires_at, found)
+    if found.caller.via:
+        with cloud.db.read() as tx:
+            proof.application_credential = credential.find_application_credential(tx, found.caller.via)
+    return proof
+
+
+def _by_application_credential(cloud: Cloud, part: ByApplicationCredential) -> Proof:
+    table = credential.application_credential
+    with cloud.db.read() as tx:
+        row = None
+        if part.id:
+            row = credential.find_application_credential(tx, part.id)
+        elif part.name is not None and part.user is not None:
+            user = find_user(tx, part.user)
+            if user is not None:
+                query = sa.select(table).where(table.c.user_id == user.id, table.c.name == part.name)
+                row = tx.execute(query).one_or_none()
+        else:
+            raise BadRequest("Expecting to find id, or name and user, in application_credential.")
+        usable = row is not None and _usable(tx, users.find(tx, row.user_id))
+    right = secret.matches(cloud, part.secret, row.secret_hash if row else None)
+    if row is None or not right or not usable:
+        raise refuse("unknown application credential, wrong secret, or its user is disabled")
+    if row.expires_at and row.expires_at <= cloud.clock.now():
+        raise refuse("the application credential has expired")
+    return Proof(row.user_id, ["application_credential"], row.expires_at, None, row)
+
+
+def _by_totp(cloud: Cloud, part: ByTotp) -> Proof:
+    from stackling.identity.actions import totp
+
+    if part.user.passcode is None:
+        raise BadRequest("Expecting to find passcode in user.")
+    with cloud.db.read() as tx:
+        user = find_user(tx, part.user)
+        right = user is not None and _usable(tx, user) and totp.matches(tx, cloud, user.id, part.user.passcode)
+    if user is None or not right:
+        raise refuse("wrong passcode")
+    return Proof(user.id, ["totp"])
+
+
+_METHODS: dict[str, Any] = {
+    "password": _by_password,
+    "token": _by_token,
+    "application_credential": _by_application_credential,
+    "totp": _by_totp,
+}
+
+
+# -- scope -------------------------------------------------------------------------------------------------------------
+
+
+def issue(cloud: Cloud, auth: Auth, proof: Proof) -> Token:
+    """A token of the wanted scope for who was proven."""
+    scope = auth.scope
+    if isinstance(scope, str):
+        if scope != "unscoped":
+            raise BadRequest("Invalid input for field/attribute scope: it is an object or 'unscoped'.")
+        scope = Scope(unscoped={})
+    if isinstance(scope, Scope):
+        named = [n for n in ("project", "domain", "system", "trust") if getattr(scope, n) is not None]
+        named += ["unscoped"] if scope.unscoped is not UNSET else []
+        if len(named) > 1:
+            raise BadRequest(f"Ambiguous scope: {' and '.join(named)} exclude each other.")
+        if scope.trust is not None:
+            return _of_trust(cloud, proof, scope.trust.id)
+    else:
+        scope = None
+    with cloud.db.read() as tx:
+        user = users.find(tx, proof.user_id)
+        if user is None or not _usable(tx, user):
+            raise refuse("the user is gone or disabled")
+        kind, target_id = _target(tx, user, scope, proof)
+        more: dict[str, Any] = {}
+        if proof.application_credential is not None:
+            more["application_credential_id"] = proof.application_credential.id
+        return token.issue(
+            tx,
+            cloud,
+            user=user,
+            methods=proof.methods,
+            scope=kind,
+            target_id=target_id,
+            expires_at=proof.expires_at,
+            parent_audit_id=_root_audit(proof),
+            **more,
+        )
+
+
+def _root_audit(proof: Proof) -> str | None:
+    return proof.parent.payload.audit[-1] if proof.parent else None
+
+
+def _target(tx: Tx, user: Row, scope: Scope | None, proof: Proof) -> tuple[int, str]:
+    if proof.application_credential is not None:
+        project_id = proof.application_credential.project_id
+        if scope is not None and (scope.domain or scope.system or scope.unscoped is not UNSET):
+            raise refuse("an application credential is for its own project")
+        if scope is not None and scope.project is not None and _project(tx, scope.project).id != project_id:
+            raise refuse("an application credential is for its own project")
+        return PROJECT, project_id
+    if scope is None or not (scope.project or scope.domain or scope.system or scope.unscoped is not UNSET):
+        return _default(tx, user)
+    if scope.project:
+        return PROJECT, _project(tx, scope.project).id
+    if scope.domain:
+        if not (scope.domain.id or scope.domain.name):
+            raise BadRequest("Expecting to find id or name in domain.")
+        domain = find_domain(tx, scope.domain)
+        if domain is None:
+            raise refuse("no such domain")
+        return DOMAIN, domain.id
+    if scope.system:
+        if not scope.system.all:
+            raise BadRequest("Invalid input for field/attribute scope.system: only all of the system can be the scope.")
+        return SYSTEM, ""
+    return UNSCOPED, ""
+
+
+def _default(tx: Tx, user: Row) -> tuple[int, str]:
+    """The user's default project, if it can be his scope."""
+    project = projects.find(tx, user.default_project_id) if user.default_project_id else None
+    if project is None or not project.enabled or project.is_domain:
+        return UNSCOPED, ""
+    domain = projects.find(tx, project.domain_id)
+    if domain is None or not domain.enabled or not grants.roles_of(tx, user.id, grants.on_project(tx, project)):
+        return UNSCOPED, ""
+    return PROJECT, project.id
+
+
+def _project(tx: Tx, ref: ProjectRef) -> Row:
+    row = None
+    if ref.id:
+        row = projects.find(tx, ref.id)
+    elif ref.name is not None:
+        if ref.domain is None or not (ref.domain.id or ref.domain.name):
+            raise BadRequest("Expecting to find domain in project. The server could not comply with the request since it is either malformed or otherwise incorrect.")
+        domain = find_domain(tx, ref.domain)
+        if domain is not None:
+            table = projects.project
+            query = sa.select(table).where(table.c.name == ref.name, table.c.domain_id == domain.id)
+            row = tx.execute(query).one_or_none()
+    else:
+        raise BadRequest("Expecting to find id or name in project. The server could not comply with the request since it is either malformed or otherwise incorrect.")
+    if row is None:
+        raise refuse("no such project")
+    return row
+
+
+def _of_trust(cloud: Cloud, proof: Proof, trust_id: str) -> Token:
+    """A token that acts on a trust, which is used once more by it."""
+    with cloud.db.begin() as tx:
+        trust = credential.find_trust(tx, trust_id)
+        user = users.find(tx, proof.user_id)
+        if trust is None or user is None or not _usable(tx, user):
+            raise refuse("no such trust or user")
+        if trust.trustee_user_id != user.id:
+            raise Forbidden("User is not a trustee.")
+        if trust.expires_at and trust.expires_at <= cloud.clock.now():
+            raise refuse("the trust has expired")
+        if not _usable(tx, users.find(tx, trust.trustor_user_id)):
+            raise Forbidden("Trustor is disabled.")
+        if trust.remaining_uses is not None:
+            table = credential.trust
+            used = tx.execute(
+                sa.update(table)
+                .where(table.c.id == trust.id, table.c.remaining_uses > 0)
+                .values(remaining_uses=table.c.remaining_uses - 1)
+            )
+            if not used.rowcount:
+                raise refuse("the trust is used up")
+        ends = [e for e in (proof.expires_at, trust.expires_at) if e is not None]
+        try:
+            return token.issue(
+                tx,
+                cloud,
+                user=user,
+                methods=proof.methods,
+                scope=PROJECT if trust.project_id else UNSCOPED,
+                target_id=trust.project_id or "",
+                expires_at=min(ends) if ends else None,
+                parent_audit_id=_root_audit(proof),
+                trust_id=trust.id,
+            )
+        except Unauthorized as e:
+            raise Forbidden("The trust can't be used: its trustor does not hold all its roles any more.", detail=e.detail) from None
+
+
+

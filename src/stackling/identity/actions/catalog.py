@@ -1,0 +1,89 @@
+"""The catalog: which services there are and where, as one caller sees it."""
+
+import re
+from typing import Any
+
+import sqlalchemy as sa
+
+from stackling.base.cloud import Cloud
+from stackling.base.db import Tx
+from stackling.identity.state.catalog import (
+    endpoint,
+    endpoint_group,
+    project_endpoint,
+    project_endpoint_group,
+    service,
+)
+
+_PLACE = re.compile(r"[$%]\((\w+)\)s")
+
+
+def url_of(template: str, *, user_id: str | None, project_id: str | None) -> str | None:
+    """The URL with its places filled: `%(project_id)s`, `$(user_id)s`. None when the caller has nothing to fill in."""
+    known = {"project_id": project_id, "tenant_id": project_id, "user_id": user_id}
+    if any(known.get(name) is None for name in _PLACE.findall(template)):
+        return None
+    return _PLACE.sub(lambda m: str(known[m.group(1)]), template)
+
+
+def shown(tx: Tx, cloud: Cloud, *, user_id: str, project_id: str | None) -> list[dict[str, Any]]:
+    """The catalog as tokens carry it: enabled services with their enabled endpoints."""
+    only = _associated(tx, project_id) if project_id else None
+    made: dict[str, dict[str, Any]] = {}
+    for row in tx.execute(_ALL):
+        entry = made.setdefault(
+            row.service_id, {"endpoints": [], "id": row.service_id, "type": row.type, "name": row.name or ""}
+        )
+        if row.id is None or (only is not None and row.id not in only):
+            continue
+        url = url_of(row.url, user_id=user_id, project_id=project_id)
+        if url is not None:
+            entry["endpoints"].append(
+                {"id": row.id, "interface": row.interface, "region_id": row.region_id, "url": url, "region": row.region_id}
+            )
+    return list(made.values())
+
+
+_ALL = (
+    sa.select(
+        service.c.id.label("service_id"),
+        service.c.type,
+        service.c.name,
+        endpoint.c.id,
+        endpoint.c.interface,
+        endpoint.c.region_id,
+        endpoint.c.url,
+    )
+    .outerjoin(endpoint, sa.and_(endpoint.c.service_id == service.c.id, endpoint.c.enabled.is_(True)))
+    .where(service.c.enabled.is_(True))
+    .order_by(service.c.type, service.c.id, endpoint.c.interface, endpoint.c.id)
+)
+
+
+def _associated(tx: Tx, project_id: str) -> set[str] | None:
+    """The endpoints that the project was narrowed to; None where it never was."""
+    own = set(tx.execute(sa.select(project_endpoint.c.endpoint_id).where(project_endpoint.c.project_id == project_id)).scalars())
+    groups = list(
+        tx.execute(
+            sa.select(endpoint_group.c.filters)
+            .join(project_endpoint_group, project_endpoint_group.c.endpoint_group_id == endpoint_group.c.id)
+            .where(project_endpoint_group.c.project_id == project_id)
+        ).scalars()
+    )
+    if not own and not groups:
+        return None
+    for filters in groups:
+        own |= {row.id for row in tx.execute(matching(filters))}
+    return own
+
+
+def matching(filters: dict[str, str]) -> sa.Select[Any]:
+    """The endpoints that an endpoint group's filters select."""
+    columns = {
+        "service_id": endpoint.c.service_id,
+        "region_id": endpoint.c.region_id,
+        "interface": endpoint.c.interface,
+        "enabled": endpoint.c.enabled,
+    }
+    wanted = [columns[name] == value for name, value in filters.items() if name in columns]
+    return sa.select(endpoint).where(*wanted).order_by(endpoint.c.id)

@@ -1,0 +1,1 @@
+"""The verbs of the network service: the only door for other services."""

@@ -1,0 +1,169 @@
+"""What all resources of the network service have in common: owner, visibility, standard attributes, quota."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from msgspec import UNSET, Struct, UnsetType
+from sqlalchemy import ColumnElement, Table
+
+from stackling.base import ids, quota
+from stackling.base.cloud import Cloud
+from stackling.base.context import Caller
+from stackling.base.db import Row, Tx
+from stackling.base.errors import BadRequest, Forbidden, NotFound
+from stackling.network.errors import RevisionNumberConstraintFailed
+from stackling.network.state.floating_ip import floating_ip
+from stackling.network.state.network import network
+from stackling.network.state.port import port
+from stackling.network.state.router import router
+from stackling.network.state.security_group import security_group, security_group_rule
+from stackling.network.state.standard import tag
+from stackling.network.state.subnet import subnet, subnetpool
+
+SERVICE = "network"
+Unset = UnsetType
+
+# The resources that have a quota, by Neutron's names.
+COUNTED: dict[str, tuple[Table, ColumnElement[bool] | None]] = {
+    "network": (network, None),
+    "subnet": (subnet, None),
+    "subnetpool": (subnetpool, None),
+    "port": (port, port.c.device_owner != "network:distributed"),
+    "router": (router, None),
+    "floatingip": (floating_ip, None),
+    "security_group": (security_group, None),
+    "security_group_rule": (security_group_rule, None),
+}
+
+
+class New(Struct, kw_only=True):
+    """What any resource can be created with."""
+
+    name: str = ""
+    description: str = ""
+    project_id: str | Unset = UNSET
+    tenant_id: str | Unset = UNSET
+
+
+def owner(caller: Caller, want: Any) -> str:
+    """The project that a new resource belongs to. Raises BadRequest when there is none, or two."""
+    named = {p for p in (want.project_id, want.tenant_id) if p is not UNSET}
+    if len(named) > 1:
+        raise BadRequest("'project_id' and 'tenant_id' do not match")
+    project_id = named.pop() if named else caller.project_id
+    if not project_id:
+        raise BadRequest("Running without a project: name one as 'project_id'")
+    return str(project_id)
+
+
+def target(project_id: str | None, **attributes: Any) -> dict[str, Any]:
+    return {"project_id": project_id, "tenant_id": project_id, **attributes}
+
+
+def may_set(caller: Caller, rule: str, want: Struct, names: Mapping[str, str], whom: Mapping[str, Any]) -> None:
+    """Guard single attributes: for each of `names` (attribute → its name in the policy) that is set, `rule:name`.
+
+    Raises Forbidden.
+    """
+    for attr, name in names.items():
+        if getattr(want, attr) is not UNSET:
+            caller.may(f"{rule}:{name}", whom)
+
+
+def guard(caller: Caller, verb: str, noun: str, whom: Mapping[str, Any], missing: NotFound) -> None:
+    """Let `verb` (get, update, delete, or a rule of its own) through; who can't even see the target is told that it's missing."""
+    if not caller.can(f"get_{noun}", whom):
+        if whom.get("project_id") == caller.project_id and caller.project_id:
+            raise Forbidden(f"Policy doesn't allow get_{noun} to be performed.")
+        raise missing
+    if verb != "get":
+        caller.may(f"{verb}_{noun}" if verb in ("update", "delete") else verb, whom)
+
+
+def sees_all(caller: Caller, noun: str) -> bool:
+    """Whether the caller may see any project's resources of the kind."""
+    return caller.can(f"get_{noun}", target("somebody else's"))
+
+
+def fresh(cloud: Cloud, project_id: str, want: New) -> dict[str, Any]:
+    """The standard columns of a new row."""
+    now = cloud.clock.now()
+    return {
+        "id": ids.uuid4(),
+        "project_id": project_id,
+        "name": want.name,
+        "description": want.description,
+        "created_at": now,
+        "updated_at": now,
+        "revision_number": 1,
+    }
+
+
+def insert(tx: Tx, table: Table, values: Mapping[str, Any]) -> Row:
+    return tx.execute(sa.insert(table).values(**values).returning(*table.c)).one()
+
+
+def change(tx: Tx, cloud: Cloud, table: Table, id: str, values: Mapping[str, Any]) -> Row:
+    """Set `values`, count the revision up, and return the row as it is now."""
+    more = {"updated_at": cloud.clock.now(), "revision_number": table.c.revision_number + 1}
+    return tx.execute(sa.update(table).where(table.c.id == id).values(**values, **more).returning(*table.c)).one()
+
+
+def touch(tx: Tx, cloud: Cloud, table: Table, id: str) -> None:
+    """Something that the resource consists of has changed."""
+    more = {"updated_at": cloud.clock.now(), "revision_number": table.c.revision_number + 1}
+    tx.execute(sa.update(table).where(table.c.id == id).values(**more))
+
+
+def given(want: Struct, *names: str) -> dict[str, Any]:
+    """Those of the attributes that were set."""
+    return {n: v for n in names if (v := getattr(want, n)) is not UNSET}
+
+
+def check_revision(row: Row, wanted: int | None) -> None:
+    """Raises RevisionNumberConstraintFailed when the caller has looked at an older revision."""
+    if wanted is not None and row.revision_number != wanted:
+        raise RevisionNumberConstraintFailed(
+            f"Constrained to {wanted}, but current revision is {row.revision_number}"
+        )
+
+
+def forget_tags(tx: Tx, ids: Sequence[str]) -> None:
+    if ids:
+        tx.execute(sa.delete(tag).where(tag.c.resource_id.in_(ids)))
+
+
+# -- quota -------------------------------------------------------------------------------------------------------------
+
+
+def default_limits(cloud: Cloud) -> dict[str, int]:
+    c = cloud.config.network
+    return {
+        "network": c.networks,
+        "subnet": c.subnets,
+        "subnetpool": c.subnet_pools,
+        "port": c.ports,
+        "router": c.routers,
+        "floatingip": c.floating_ips,
+        "security_group": c.security_groups,
+        "security_group_rule": c.security_group_rules,
+    }
+
+
+def usage(tx: Tx, project_id: str, names: Sequence[str] = tuple(COUNTED)) -> dict[str, int]:
+    """How much of each resource a project has."""
+    used = {}
+    for name in names:
+        table, only = COUNTED[name]
+        query = sa.select(sa.func.count()).select_from(table).where(table.c.project_id == project_id)
+        used[name] = tx.execute(query if only is None else query.where(only)).scalar() or 0
+    return used
+
+
+def check_quota(tx: Tx, cloud: Cloud, project_id: str, **adds: int) -> None:
+    """Raises QuotaExceeded."""
+    quota.check(
+        tx, SERVICE, project_id, adds,
+        defaults=default_limits(cloud), usage=lambda tx, p: usage(tx, p, tuple(adds)),
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Upstream's own acceptance tests, run against a running cloud."""

@@ -1,0 +1,117 @@
+"""Tests of the real data plane run inside a simulated host, so they never meet a cloud that runs on this machine.
+
+Run `pytest -m host` as any other tests: this process collects them, a second pytest inside the simulated host
+(see `enter`) runs them, and its reports are shown here. To debug in place: tests/host/enter pytest tests/host -x -s
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stackling.node.services import Services
+
+HERE = Path(__file__).parent
+INSIDE = "SIMULATED_HOST" in os.environ
+REPORTS = "SIMULATED_HOST_REPORTS"
+NEEDED = ("unshare", "ovs-vswitchd", "ovn-northd", "ovn-controller", "libvirtd", "qemu-system-x86_64")
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[Services]:
+    """The daemons of the simulated host: running, healthy and shared by all tests of the run."""
+    made = Services(Path("/run/stackling"), Path("/var/lib/stackling"), host=os.environ["SIMULATED_HOST"])
+    for state in made.ensure():
+        assert state.healthy, f"{state.name}: {state.why}"
+    yield made
+    made.stop()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    lacking = [name for name in NEEDED if shutil.which(name) is None]
+    why = f"not installed: {', '.join(lacking)}" if lacking else "" if os.geteuid() == 0 else "needs root"
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.host)
+            if why:
+                item.add_marker(pytest.mark.skip(reason=why))
+
+
+class Inside:
+    """The pytest that runs inside the simulated host, seen from outside: a stream of its reports."""
+
+    def __init__(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        self.config = config
+        read, write = os.pipe()
+        command = [str(HERE / "enter"), sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        command += ["--rootdir", str(config.rootpath), *(item.nodeid for item in items)]
+        with open(write, "wb") as end:
+            self.process = subprocess.Popen(
+                command,
+                cwd=config.rootpath,
+                env={**os.environ, REPORTS: str(end.fileno())},
+                pass_fds=[end.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        self.stream = open(read)  # noqa: SIM115: closed by end()
+
+    def reports(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
+        """The reports of one test, in the order of the run; an error when the run ended before it."""
+        for line in self.stream:
+            report = self.config.hook.pytest_report_from_serializable(
+                config=self.config, data=json.loads(line)
+            )
+            if report.nodeid == item.nodeid:
+                yield report
+                if report.when == "teardown":
+                    return
+        said = self.process.stdout.read().decode(errors="replace") if self.process.stdout else ""
+        yield pytest.TestReport(
+            item.nodeid, item.location, {}, "failed", f"the simulated host ended early:\n{said}", "setup"
+        )
+
+    def end(self) -> None:
+        self.process.kill()  # unshare --kill-child: everything inside dies with it
+        self.process.communicate()
+        self.stream.close()
+
+
+_inside = pytest.StashKey[Inside]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    if INSIDE or HERE not in item.path.parents or item.get_closest_marker("skip"):
+        return None
+    if _inside not in item.config.stash:
+        mine = [one for one in item.session.items if HERE in one.path.parents]
+        item.config.stash[_inside] = Inside(item.config, mine)
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for report in item.config.stash[_inside].reports(item):
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if INSIDE and REPORTS in os.environ:
+        line = json.dumps(report._to_json() | {"$report_type": "TestReport"}, default=_plain)
+        os.write(int(os.environ[REPORTS]), line.encode() + b"\n")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _inside in config.stash:
+        config.stash[_inside].end()
+        del config.stash[_inside]
+
+
+def _plain(value: Any) -> str:
+    return str(value)

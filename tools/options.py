@@ -1,0 +1,31 @@
+"""Write docs/configuration.md from the options in the code: python -m tools.options"""
+
+from pathlib import Path
+
+from stackling.base import config
+from stackling.cli.config import toml
+
+
+def main() -> None:
+    lines = [
+        "# Configuration",
+        "",
+        "One file, `/etc/stackling/stackling.toml` (another with `--config` or `STACKLING_CONFIG`). Every option can be set in the",
+        "environment as well: `port` in `[api]` is `STACKLING_API_PORT`. `stackling config` prints what is in force and where it came",
+        "from. This page is made from the code by `python -m tools.options`.",
+    ]
+    section = ""
+    for option in config.options(config.Config()):
+        if option.section != section:
+            section = option.section
+            lines += ["", f"## [{section}]", "", "| option | default | meaning |", "|---|---|---|"]
+        default = "see below" if option.name == "external" else f"`{toml(option.default)}`"
+        lines.append(f"| `{option.name}` | {default} | {option.says} |")
+    lines += ["", "### [[network.external]]", "", "One table for each external network; the first is the default one.", "", "| option | default | meaning |", "|---|---|---|"]
+    for name, says, default in config.fields_of(config.ExternalNetwork):
+        lines.append(f"| `{name}` | `{toml(default)}` | {says} |")
+    (Path(__file__).parents[1] / "docs" / "configuration.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
