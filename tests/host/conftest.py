@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ class Inside:
         read, write = os.pipe()
         command = [str(HERE / "enter"), sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += ["--rootdir", str(config.rootpath), *(item.nodeid for item in items)]
+        self.said = tempfile.TemporaryFile()  # not a pipe: nobody reads along
         with open(write, "wb") as end:
             self.process = subprocess.Popen(
                 command,
@@ -58,10 +60,10 @@ class Inside:
                 env={**os.environ, REPORTS: str(end.fileno())},
                 pass_fds=[end.fileno()],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=self.said,
                 stderr=subprocess.STDOUT,
             )
-        self.stream = open(read)  # noqa: SIM115: closed by end()
+        self.stream = open(read)  # noqa: SIM115 - closed by end()
 
     def reports(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
         """The reports of one test, in the order of the run; an error when the run ended before it."""
@@ -73,15 +75,17 @@ class Inside:
                 yield report
                 if report.when == "teardown":
                     return
-        said = self.process.stdout.read().decode(errors="replace") if self.process.stdout else ""
+        self.said.seek(0)
+        said = self.said.read().decode(errors="replace")
         yield pytest.TestReport(
             item.nodeid, item.location, {}, "failed", f"the simulated host ended early:\n{said}", "setup"
         )
 
     def end(self) -> None:
         self.process.kill()  # unshare --kill-child: everything inside dies with it
-        self.process.communicate()
+        self.process.wait()
         self.stream.close()
+        self.said.close()
 
 
 _inside = pytest.StashKey[Inside]()

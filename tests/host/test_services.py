@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -25,6 +26,14 @@ DAEMONS = {
     "ovn-controller",
     "libvirtd",
 }
+BINARIES = {"ovsdb-server", "ovs-vswitchd", "ovn-northd", "ovn-controller", "virtlogd", "libvirtd"}
+START = [
+    sys.executable,
+    "-c",
+    """from pathlib import Path
+from stackling.node.services import Services
+Services(Path("/run/stackling"), Path("/var/lib/stackling"), host="host1").ensure()""",
+]
 TINY = """<domain type='qemu'><name>tiny</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='q35'>hvm</type></os><devices>
 <emulator>/usr/bin/qemu-system-x86_64</emulator></devices></domain>"""
@@ -90,6 +99,29 @@ def test_a_daemon_that_hangs_is_replaced(services: Services) -> None:
     assert victim is not None
     os.kill(victim, signal.SIGSTOP)
     assert pids(services.ensure())["ovn-northd"] != victim
+
+
+def test_two_starts_at_once_make_one_of_each(services: Services) -> None:
+    services.stop()
+    starts = [subprocess.Popen(START) for _ in range(2)]
+    assert [start.wait(timeout=60) for start in starts] == [0, 0]
+    assert sorted(running(BINARIES)) == sorted([*BINARIES, "ovsdb-server", "ovsdb-server"])
+
+
+@pytest.mark.parametrize("after", [0.35, 0.4, 0.45, 0.5, 0.6, 0.8, 1.0])
+def test_a_start_killed_half_way_is_finished_by_the_next(services: Services, after: float) -> None:
+    services.purge()
+    start = subprocess.Popen(START)
+    time.sleep(after)
+    start.kill()
+    start.wait()
+    states = services.ensure()
+    pids(states)
+    assert all(state.started_by_us for state in states)
+    assert sorted(running(BINARIES)) == sorted([*BINARIES, "ovsdb-server", "ovsdb-server"])
+    services.purge()
+    assert running(BINARIES) == []
+    assert os.listdir("/var/lib/ovn") == os.listdir("/var/lib/stackling") == []
 
 
 def test_a_daemon_of_somebody_else_is_adopted_and_outlives_stop_and_purge(services: Services) -> None:
@@ -259,16 +291,21 @@ def test_stop_leaves_no_process_and_purge_nothing(services: Services) -> None:
     subprocess.run(["ip", "netns", "add", "stackling-test"], check=True)
     services.stop()
     services.stop()
-    ours = {"ovsdb-server", "ovs-vswitchd", "ovn-northd", "ovn-controller", "virtlogd", "libvirtd"}
-    assert running(ours) == []
+    assert running(BINARIES) == []
     pids(services.ensure())
     services.purge()
     services.purge()
-    assert running(ours) == []
+    assert running(BINARIES) == []
     devices = set(os.listdir("/sys/class/net"))
     assert devices == {"lo"}
     assert os.listdir("/run/netns") == []
-    for place in ("/var/lib/ovn", "/var/lib/openvswitch", "/var/lib/stackling"):
+    for place in (
+        "/var/lib/ovn",
+        "/var/lib/openvswitch",
+        "/var/lib/stackling",
+        "/var/log/ovn",
+        "/var/log/openvswitch",
+    ):
         assert os.listdir(place) == [], place
     assert subprocess.check_output(["nft", "list", "ruleset"], text=True) == ""
     pids(services.ensure())

@@ -3,6 +3,7 @@
 `field:networks:shared=True` in an operator's policy file compares an attribute of the target, as in Neutron.
 """
 
+import re
 from typing import Any
 
 from oslo_policy import policy
@@ -20,7 +21,7 @@ ANY = "@"
 
 
 class FieldCheck(policy.Check):  # type: ignore[misc]
-    """`field:<collection>:<attribute>=<value>`: whether the target's attribute has that value."""
+    """`field:<collection>:<attribute>=<value>`: whether the target's attribute has that value, or fits `~<regex>`."""
 
     def __init__(self, kind: str, match: str) -> None:
         super().__init__(kind, match)
@@ -29,7 +30,11 @@ class FieldCheck(policy.Check):  # type: ignore[misc]
 
     def __call__(self, target: Any, creds: Any, enforcer: Any, current_rule: Any = None) -> bool:
         found = target.get(self._name)
-        return found is not None and (str(found) == self._value or (self._value.startswith("~") and str(found).startswith(self._value[1:])))
+        if found is None:
+            return False
+        if self._value.startswith("~"):
+            return re.match(self._value[1:], str(found)) is not None
+        return str(found) == self._value
 
 
 policy.register("field", FieldCheck)
@@ -109,7 +114,7 @@ RULES = [
             *_rules(f"{SERVICE} or {MEMBER}", f"{verb}_port:binding:vnic_type"),
         ]
     ),
-    Rule("network_device", "field:port:device_owner=~network:", "The port is a device of the network itself"),
+    Rule("network_device", "field:port:device_owner=~^network:", "The port is a device of the network itself"),
     *_rules(SERVICE, "get_port:binding:host_id", "get_port:binding:profile"),
     *_rules(ADMIN, "get_port:binding:vif_type", "get_port:binding:vif_details"),
     *_tags("ports"),

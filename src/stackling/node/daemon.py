@@ -39,12 +39,16 @@ class Daemon(msgspec.Struct, frozen=True, kw_only=True):
     sockets: tuple[Path, ...]
     ask: Callable[[int], str]  # pid → version; raises OSError or ValueError when it doesn't answer
     unit: str  # systemd unit that runs it on a Debian host
-    prepare: Callable[[], None] = lambda: None
+    prepare: Callable[[], object] = lambda: None
     within: float = 20.0  # seconds from start to answering
 
     def pid(self) -> int | None:
         """The process id of the running daemon, None when it doesn't run."""
-        for pid in (_read_pid(self.pidfile), *(_peer(path) for path in self.sockets)):
+        pid = _read_pid(self.pidfile)
+        if pid is not None and executable(pid) == self.binary:
+            return pid
+        for path in self.sockets:  # the pidfile is lost; asking sockets costs the daemon a line of its log
+            pid = _peer(path)
             if pid is not None and executable(pid) == self.binary:
                 return pid
         return None
@@ -66,7 +70,7 @@ class Daemon(msgspec.Struct, frozen=True, kw_only=True):
             path.parent.mkdir(parents=True, exist_ok=True)
         for path in self.sockets:
             self._clear(path)
-        self.pidfile.unlink(missing_ok=True)
+        self._end_strays(run_dir)
         self.prepare()
         # Only what a daemon needs: our own environment may hold secrets.
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/", MARK: str(run_dir)}
@@ -118,6 +122,17 @@ class Daemon(msgspec.Struct, frozen=True, kw_only=True):
             elif time.monotonic() > deadline:
                 raise DaemonError(f"{self.name} died just after its start{self._tail(output)}")
             time.sleep(0.02)
+
+    def _end_strays(self, run_dir: Path) -> None:
+        """End what an earlier start of ours left when it was killed before the daemon had its pidfile."""
+        for process in Path("/proc").glob("[0-9]*"):
+            pid = int(process.name)
+            if executable(pid) == self.binary and started_by(pid) == str(run_dir):
+                with contextlib.suppress(OSError):
+                    # A container on this host has the same paths, but is another host.
+                    here = os.readlink("/proc/self/ns/net") == os.readlink(process / "ns/net")
+                    if here and str(self.pidfile).encode() in (process / "cmdline").read_bytes():
+                        end(pid, within=2.0)
 
     def _clear(self, path: Path) -> None:
         """A socket nobody listens on is removed; anything else in its place is the operator's to judge."""
@@ -219,6 +234,11 @@ def ask_ovs(path: Path, method: str = "version", params: tuple[str, ...] = ()) -
     if reply.get("error") is not None:
         raise ValueError(str(reply["error"]).strip())
     return str(reply["result"]).strip()
+
+
+def version_in(said: str) -> str:
+    """The version in `ovn-northd 23.03.1` or `ovs-vswitchd (Open vSwitch) 3.1.0`."""
+    return said.splitlines()[0].rsplit(" ", 1)[1]
 
 
 def _read_pid(path: Path) -> int | None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import time
 from enum import StrEnum
@@ -48,7 +49,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 def findings(run_dir: Path, state_dir: Path, ports: dict[str, int] | None = None) -> list[Finding]:
     """Every finding about the host itself. `ports` are the TCP ports that the cloud wants to listen on."""
-    host = [root(), virtualisation(run_dir), openvswitch(), *kernel(), packages()]
+    host = [root(), virtualisation(run_dir), openvswitch(), *hypervisor(run_dir), *kernel(), packages()]
     return [*host, disk(state_dir), memory(), *listening(ports or {}), clock(), *stale(), *firewall()]
 
 
@@ -63,6 +64,20 @@ def virtualisation(run_dir: Path) -> Finding:
     found = kvm.probe(run_dir / "kvm.json")
     do = "" if found.usable else "mend it for speed; guests run without it, about ten times slower"
     return Finding("kvm", found.usable, Severity.WARNING, found.why, do)
+
+
+def hypervisor(run_dir: Path, pidfile: Path = Path("/run/libvirtd.pid")) -> list[Finding]:
+    """A libvirtd that sees a KVM which does not work probes QEMU anew at every start of a guest."""
+    try:
+        pid = int(pidfile.read_text().strip())
+        sees = stat.S_ISCHR(Path(f"/proc/{pid}/root/dev/kvm").stat().st_mode)
+    except (OSError, ValueError):
+        return []  # no libvirtd, or no device
+    if not sees or kvm.probe(run_dir / "kvm.json").usable:
+        return []
+    says = "the running libvirtd, not started by Stackling, sees a /dev/kvm that does not work: guests start slowly"
+    do = "run: systemctl disable --now libvirtd.socket libvirtd.service; stackling up"
+    return [Finding("libvirtd", False, Severity.WARNING, says, do)]
 
 
 def openvswitch() -> Finding:

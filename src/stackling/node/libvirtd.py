@@ -99,7 +99,7 @@ def guests(directory: Path = Path("/run/libvirt/qemu")) -> list[int]:
     for path in directory.glob("*.pid"):
         with contextlib.suppress(OSError, ValueError):  # just ending
             pid = int(path.read_text().strip())
-            if executable(pid) is not None:
+            if (executable(pid) or "").startswith("qemu"):  # libvirtd's own pidfiles stand there too
                 found.append(pid)
     return found
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from stackling.node.daemon import DaemonError
 
 
-def prepare(database: Path, schema: Path) -> bool:
-    """The database file exists in the schema's version. Returns whether it was made here; raises DaemonError.
+def prepare(database: Path, schema: Path) -> None:
+    """The database file exists in the schema's version. Raises DaemonError.
 
     Only while its server is down. The file appears whole or not at all.
     """
@@ -22,8 +22,7 @@ def prepare(database: Path, schema: Path) -> bool:
         _tool("create", str(fresh), str(schema))
         fresh.replace(database)
         fresh.with_name(f".{fresh.name}.~lock~").unlink(missing_ok=True)
-        return True
-    if not _clustered(database) and _tool("needs-conversion", str(database), str(schema)) == "yes":
+    elif not _clustered(database) and _tool("needs-conversion", str(database), str(schema)) == "yes":
         kept = database.with_name(f"{database.name}.backup-{_tool('db-version', str(database))}")
         fresh = database.with_name(f"{database.name}.fresh")
         fresh.unlink(missing_ok=True)
@@ -32,7 +31,6 @@ def prepare(database: Path, schema: Path) -> bool:
         os.link(database, kept)
         fresh.replace(database)
         fresh.with_name(f".{fresh.name}.~lock~").unlink(missing_ok=True)
-    return False
 
 
 def remove(database: Path) -> None:

@@ -12,22 +12,33 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from stackling.node import bridges, chassis, kvm, libvirtd, namespaces, ovsdb
+from stackling.node import bridges, chassis, kvm, libvirtd, namespaces, openvswitch, ovn, ovsdb
 from stackling.node.chassis import Chassis
 from stackling.node.daemon import Daemon, DaemonError, ask_ovs, memory, started_by
 
-_OVS = Path("/run/openvswitch")
-_OVN = Path("/run/ovn")
-_CONF = Path("/etc/openvswitch/conf.db")
-_NB = Path("/var/lib/ovn/ovnnb_db.db")
-_SB = Path("/var/lib/ovn/ovnsb_db.db")
-# It needs three descriptors a bridge and some a port; a container may not allow more than it has.
-_FILES = 'ulimit -n 65535 2>/dev/null || ulimit -n "$(ulimit -H -n)"; exec "$@"'
-_QUIET = ("-vconsole:off", "-vsyslog:err", "-vfile:info")
+# Where these daemons leave files. What of it stood there before our first start stays at a purge.
+_TRACES = (
+    *(openvswitch.DATABASE, *ovn.DATABASES.values()),
+    *(Path("/run/openvswitch"), Path("/run/ovn"), Path("/run/libvirt"), Path("/run/libvirt/qemu")),
+    *(
+        Path("/var/lib/libvirt"),
+        Path("/var/lib/libvirt/qemu"),
+        Path("/var/cache/libvirt"),
+        Path("/var/log/libvirt"),
+    ),
+    *(Path("/var/cache/libvirt/qemu"), Path("/var/log/libvirt/qemu"), Path("/var/log/libvirt/libvirtd.log")),
+    *(Path("/var/log/libvirt/virtlogd.log"), Path("/var/log/openvswitch"), Path("/var/log/ovn")),
+    *(Path(f"/var/log/openvswitch/{name}.log") for name in ("ovsdb-server", "ovs-vswitchd")),
+    *(
+        Path(f"/var/log/ovn/{name}.log")
+        for name in ("ovsdb-server-nb", "ovsdb-server-sb", "ovn-northd", "ovn-controller")
+    ),
+)
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -57,7 +68,7 @@ class Services:
         *,
         host: str,
         central: bool = True,
-        ovn_remote: str = f"unix:{_OVN}/ovnsb_db.sock",
+        ovn_remote: str = f"unix:{ovn.RUN}/ovnsb_db.sock",
         encap_ip: str = "127.0.0.1",
         mappings: dict[str, str] | None = None,
     ) -> None:
@@ -71,14 +82,22 @@ class Services:
             encap_ip=encap_ip,
             mappings=mappings or {},
         )
-        self._made = state_dir / "databases.json"
-        self._central = [self._ovn_database("nb"), self._ovn_database("sb")] if central else []
-        self._first = [self._ovsdb(), *self._central, libvirtd.virtlogd(state_dir / "libvirt")]
+        self._made = state_dir / "made.json"
+        configuration = state_dir / "libvirt"
+        databases = [
+            ovn.database(which, partial(ovsdb.prepare, ovn.DATABASES[which], ovn.SCHEMAS[which]))
+            for which in ("nb", "sb")
+        ]
+        self._first = [
+            openvswitch.ovsdb_server(partial(ovsdb.prepare, openvswitch.DATABASE, openvswitch.SCHEMA)),
+            *(databases if central else []),
+            libvirtd.virtlogd(configuration),
+        ]
         self._then = [
-            self._vswitchd(),
-            *([self._northd()] if central else []),
-            self._controller(),
-            libvirtd.libvirtd(state_dir / "libvirt", host=host, kvm=self.kvm.usable),
+            openvswitch.vswitchd(),
+            *([ovn.northd()] if central else []),
+            ovn.controller(),
+            libvirtd.libvirtd(configuration, host=host, kvm=self.kvm.usable),
         ]
 
     def ensure(self) -> list[Service]:
@@ -87,6 +106,7 @@ class Services:
         Nothing is raised for a daemon that can't be had: it is unhealthy, and says why.
         """
         with self._alone(), ThreadPoolExecutor(len(self._then)) as threads:
+            self._note()
             first = list(threads.map(self._ensure, self._first))
             missing = {state.name: state for state in first if not state.healthy}
             trouble: dict[str, str] = {}  # why a daemon of the second wave is not even tried
@@ -137,7 +157,7 @@ class Services:
             controller = daemons["ovn-controller"].pid()
             if controller is not None and self._ours(controller):
                 with contextlib.suppress(OSError, ValueError):  # it is ended by force below
-                    ask_ovs(_OVN / f"ovn-controller.{controller}.ctl", "exit")  # takes its chassis with it
+                    ask_ovs(ovn.RUN / f"ovn-controller.{controller}.ctl", "exit")  # takes its chassis with it
             if daemons["ovsdb-server"].pid() is None:
                 bridges.forget_masquerade()
             else:
@@ -147,8 +167,8 @@ class Services:
                     chassis.vsctl(*(() if wait else ("--no-wait",)), "--if-exists", "del-br", "br-int")
                     chassis.forget()
         self.stop()
-        for database in self._databases():
-            ovsdb.remove(Path(database))
+        for path in self._noted():
+            self._erase(path)
         self._made.unlink(missing_ok=True)
         shutil.rmtree(self.state_dir / "libvirt", ignore_errors=True)
 
@@ -161,7 +181,8 @@ class Services:
                 daemon.stop(within=2.0)
             daemon.start(self.run_dir)
         except (DaemonError, OSError) as error:
-            return _down(daemon, str(error))
+            state = self._look(daemon)  # somebody else may have been faster
+            return state if state.healthy else _down(daemon, str(error))
         return self._look(daemon)
 
     def _look(self, daemon: Daemon, patience: float = 0.0) -> Service:
@@ -189,145 +210,39 @@ class Services:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _databases(self) -> list[str]:
+    def _note(self) -> None:
+        """Keep, before anything is started for the first time, which traces will be ours."""
+        if not self._made.exists():
+            self._made.parent.mkdir(parents=True, exist_ok=True)
+            fresh = self._made.with_name(f"{self._made.name}.fresh")
+            fresh.write_bytes(
+                msgspec.json.encode([str(path) for path in _TRACES if not path.resolve().exists()])
+            )
+            fresh.replace(self._made)
+
+    def _noted(self) -> list[Path]:
+        """The traces that are ours, what is inside a directory before the directory."""
         try:
-            return msgspec.json.decode(self._made.read_bytes(), type=list[str])
+            noted = {Path(path) for path in msgspec.json.decode(self._made.read_bytes(), type=list[str])}
         except (OSError, msgspec.MsgspecError):
             return []
+        return [path for path in reversed(_TRACES) if path in noted]
 
-    def _database(self, path: Path, schema: str) -> None:
-        if (
-            not path.resolve().exists()
-        ):  # noted before it is made: a crash between leaves a note too many, no file
-            self._made.parent.mkdir(parents=True, exist_ok=True)
-            fresh = self._made.with_name(f"{self._made.name}.{path.stem}")
-            with (self.run_dir / "databases.lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                fresh.write_bytes(msgspec.json.encode(sorted({*self._databases(), str(path)})))
-                fresh.replace(self._made)
-        ovsdb.prepare(path, Path(schema))
-
-    def _ovsdb(self) -> Daemon:
-        socket = _OVS / "db.sock"
-        return Daemon(
-            name="ovsdb-server",
-            binary="ovsdb-server",
-            package="openvswitch-switch",
-            command=(
-                *("ovsdb-server", str(_CONF), *_QUIET, f"--remote=punix:{socket}"),
-                "--private-key=db:Open_vSwitch,SSL,private_key",
-                "--certificate=db:Open_vSwitch,SSL,certificate",
-                "--bootstrap-ca-cert=db:Open_vSwitch,SSL,ca_cert",
-                f"--pidfile={_OVS}/ovsdb-server.pid",
-                *("--log-file=/var/log/openvswitch/ovsdb-server.log", "--detach", "--no-chdir"),
-            ),
-            pidfile=_OVS / "ovsdb-server.pid",
-            log=Path("/var/log/openvswitch/ovsdb-server.log"),
-            sockets=(socket,),
-            ask=lambda pid: _version(_OVS, "ovsdb-server", pid),
-            unit="openvswitch-switch.service",
-            prepare=lambda: self._database(_CONF, "/usr/share/openvswitch/vswitch.ovsschema"),
-        )
-
-    def _vswitchd(self) -> Daemon:
-        return Daemon(
-            name="ovs-vswitchd",
-            binary="ovs-vswitchd",
-            package="openvswitch-switch",
-            command=(
-                *("/bin/sh", "-c", _FILES, "ovs-vswitchd"),
-                *("ovs-vswitchd", f"unix:{_OVS}/db.sock", *_QUIET),
-                f"--pidfile={_OVS}/ovs-vswitchd.pid",
-                *("--log-file=/var/log/openvswitch/ovs-vswitchd.log", "--detach", "--no-chdir"),
-            ),
-            pidfile=_OVS / "ovs-vswitchd.pid",
-            log=Path("/var/log/openvswitch/ovs-vswitchd.log"),
-            sockets=(),
-            ask=lambda pid: _version(_OVS, "ovs-vswitchd", pid),
-            unit="openvswitch-switch.service",
-        )
-
-    def _ovn_database(self, which: str) -> Daemon:
-        schema = {"nb": "OVN_Northbound", "sb": "OVN_Southbound"}[which]
-        table = {"nb": "NB_Global", "sb": "SB_Global"}[which]
-        file = {"nb": _NB, "sb": _SB}[which]
-        stem = f"{_OVN}/ovn{which}_db"
-        log = Path(f"/var/log/ovn/ovsdb-server-{which}.log")
-        return Daemon(
-            name=f"ovn-{which}",
-            binary="ovsdb-server",
-            package="ovn-central",
-            command=(
-                *("ovsdb-server", str(file), *_QUIET),
-                *(f"--remote=punix:{stem}.sock", f"--remote=db:{schema},{table},connections"),
-                *(f"--unixctl={stem}.ctl", f"--pidfile={stem}.pid", f"--log-file={log}"),
-                f"--private-key=db:{schema},SSL,private_key",
-                f"--certificate=db:{schema},SSL,certificate",
-                f"--ca-cert=db:{schema},SSL,ca_cert",
-                f"--ssl-protocols=db:{schema},SSL,ssl_protocols",
-                f"--ssl-ciphers=db:{schema},SSL,ssl_ciphers",
-                *("--detach", "--no-chdir"),
-            ),
-            pidfile=Path(f"{stem}.pid"),
-            log=log,
-            sockets=(Path(f"{stem}.sock"), Path(f"{stem}.ctl")),
-            ask=lambda _: _number(ask_ovs(Path(f"{stem}.ctl"))),
-            unit=f"ovn-ovsdb-server-{which}.service",
-            prepare=lambda: self._database(file, f"/usr/share/ovn/ovn-{which}.ovsschema"),
-        )
-
-    def _northd(self) -> Daemon:
-        return Daemon(
-            name="ovn-northd",
-            binary="ovn-northd",
-            package="ovn-central",
-            command=(
-                *("ovn-northd", *_QUIET),
-                *(f"--ovnnb-db=unix:{_OVN}/ovnnb_db.sock", f"--ovnsb-db=unix:{_OVN}/ovnsb_db.sock"),
-                f"--pidfile={_OVN}/ovn-northd.pid",
-                *("--log-file=/var/log/ovn/ovn-northd.log", "--detach", "--no-chdir"),
-            ),
-            pidfile=_OVN / "ovn-northd.pid",
-            log=Path("/var/log/ovn/ovn-northd.log"),
-            sockets=(),
-            ask=lambda pid: _version(_OVN, "ovn-northd", pid),
-            unit="ovn-northd.service",
-        )
-
-    def _controller(self) -> Daemon:
-        return Daemon(
-            name="ovn-controller",
-            binary="ovn-controller",
-            package="ovn-host",
-            command=(
-                *("ovn-controller", f"unix:{_OVS}/db.sock", *_QUIET),
-                f"--pidfile={_OVN}/ovn-controller.pid",
-                *("--log-file=/var/log/ovn/ovn-controller.log", "--detach", "--no-chdir"),
-            ),
-            pidfile=_OVN / "ovn-controller.pid",
-            log=Path("/var/log/ovn/ovn-controller.log"),
-            sockets=(),
-            ask=lambda pid: _connected(pid),
-            unit="ovn-controller.service",
-        )
+    def _erase(self, path: Path) -> None:
+        """Remove one trace, unless a daemon that isn't ours still uses it."""
+        for daemon in (*self._first, *self._then):
+            uses = (daemon.log, daemon.pidfile, *daemon.sockets)
+            if daemon.pid() is not None and (
+                str(path) in daemon.command or any(path in (one, *one.parents) for one in uses)
+            ):
+                return
+        if path.suffix == ".db":
+            ovsdb.remove(path)
+        elif path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _down(daemon: Daemon, why: str) -> Service:
     return Service(daemon.name, "", None, False, why, 0, False)
-
-
-def _version(directory: Path, name: str, pid: int) -> str:
-    return _number(ask_ovs(directory / f"{name}.{pid}.ctl"))
-
-
-def _number(said: str) -> str:
-    """The version in `ovn-northd 23.03.1` or `ovs-vswitchd (Open vSwitch) 3.1.0`."""
-    return said.splitlines()[0].rsplit(" ", 1)[1]
-
-
-def _connected(pid: int) -> str:
-    control = _OVN / f"ovn-controller.{pid}.ctl"
-    link = ask_ovs(control, "connection-status")
-    if link != "connected":
-        raise ValueError(f"its link to the southbound database is {link}")
-    return _number(ask_ovs(control))

@@ -89,7 +89,7 @@ def stop(tx: Tx, cloud: Cloud, caller: Caller, id: str) -> None:
 def reboot(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, hard: bool) -> None:
     row = unlocked(tx, caller, id, "os_compute_api:servers:reboot")
     if hard:
-        require(row, "reboot", "active", "stopped", "paused", "suspended", "error", task_states=(None, "rebooting", "rebooting_hard"))
+        require(row, "reboot", "active", "stopped", "paused", "suspended", "error", task_states=(None, "rebooting", "reboot_started", "rebooting_hard"))
     else:
         require(row, "reboot", "active", task_states=(None,))
     instance_action.record(tx, cloud, caller, row.id, "reboot")

@@ -30,6 +30,7 @@ _PLAIN = {
     State.ACTIVE: Status("ACTIVE", "active", None),
     State.REBOOTING: Status("REBOOT", "active", "rebooting"),
     State.RESETTING: Status("HARD_REBOOT", "active", "rebooting_hard"),
+    State.RESTARTING: Status("REBOOT", "active", "reboot_started"),
     State.STOPPING: Status("ACTIVE", "active", "powering-off"),
     State.STOPPED: Status("SHUTOFF", "stopped", None),
     State.STARTING: Status("SHUTOFF", "stopped", "powering-on"),
@@ -58,7 +59,7 @@ STATUSES: dict[str, tuple[State, ...]] = {
     "DELETED": (State.DELETED,),
     "ERROR": (State.ERROR, State.CLEANING),
     "HARD_REBOOT": (State.RESETTING,),
-    "REBOOT": (State.REBOOTING,),
+    "REBOOT": (State.REBOOTING, State.RESTARTING),
     "SHUTOFF": (State.STOPPED, State.STARTING),
     **{
         word: ()
@@ -68,7 +69,7 @@ STATUSES: dict[str, tuple[State, ...]] = {
     },
 }
 VM_STATES: dict[str, tuple[State, ...]] = {
-    "active": (State.ACTIVE, State.STOPPING, State.REBOOTING, State.RESETTING),
+    "active": (State.ACTIVE, State.STOPPING, State.REBOOTING, State.RESETTING, State.RESTARTING),
     "building": (State.BUILDING, State.SPAWNING),
     "stopped": (State.STOPPED, State.STARTING),
     "error": (State.ERROR, State.CLEANING),

@@ -22,6 +22,7 @@ TCG_CACHE_MIB = 32
 # Fixed and old enough for any host, so that a domain can move between hosts.
 TCG_CPU = "Nehalem"
 BOOT_LAST = 99
+CONFIG_DRIVE_DEVICE = "vdz"
 
 ET.register_namespace("stackling", NAMESPACE)
 
@@ -205,10 +206,9 @@ def _file_disk(path: str, image_format: str, device: str) -> ET.Element:
 
 
 def _config_drive(path: Path) -> ET.Element:
-    element = ET.Element("disk", type="file", device="cdrom")
-    ET.SubElement(element, "driver", name="qemu", type="raw", cache="none")
-    ET.SubElement(element, "source", file=str(path))
-    ET.SubElement(element, "target", dev="sda", bus="sata")
+    # A virtio disk and no CD-ROM: kernels made for clouds often have no driver for SATA.
+    element = _file_disk(str(path), "raw", CONFIG_DRIVE_DEVICE)
+    ET.SubElement(element, "backingStore")
     ET.SubElement(element, "readonly")
     return element
 

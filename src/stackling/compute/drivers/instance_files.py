@@ -68,6 +68,10 @@ class InstanceFiles:
             return []
         return sorted(entry.name for entry in self._instances.iterdir() if _is_uuid(entry.name))
 
+    def known(self, id: str) -> bool:
+        """Whether the domain has files here."""
+        return self._of(id).is_dir()
+
     def files(self, domain: Domain) -> Files:
         """Where the domain's files are, or will be."""
         here, run = self._of(domain.id), self._run / domain.id

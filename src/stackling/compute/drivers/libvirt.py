@@ -112,6 +112,7 @@ class LibvirtHypervisor:
         self._hostname = hostname or socket.gethostname()
         self._feed = Feed()
         self._last: dict[str, Power | None] = {}
+        self._told = threading.RLock()
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._images_lock = threading.Lock()
         self._copies = Background("copy")
@@ -150,10 +151,13 @@ class LibvirtHypervisor:
     def power(self, id: str) -> Power | None:
         with self._asking(f"Domain {check_id(id)}"):
             found = self._find(id)
-            return _POWER.get(found.state()[0], Power.OFF) if found else None
+            if found is None:
+                return Power.OFF if self._files.known(id) else None
+            return _POWER.get(found.state()[0], Power.OFF)
 
     def observe(self) -> dict[str, Observed]:
-        seen: dict[str, Observed] = {}
+        # Files that libvirt knows nothing of are a domain too, begun or half removed.
+        seen = {id: Observed(power=Power.OFF, stopped=Stopped.HOST) for id in self._files.ids()}
         with self._asking("The list of domains"):
             for domain in self._libvirt.get().listAllDomains(0):
                 if domain.name().startswith(PREFIX):
@@ -224,7 +228,7 @@ class LibvirtHypervisor:
             if found is not None:
                 self._files.mark_stopped(id, Stopped.ASKED)
                 if found.isActive():
-                    _unless_off(found.destroy)
+                    _unless_so_already(found.destroy)
                 if found.isPersistent():
                     found.undefineFlags(_UNDEFINE)
             try:
@@ -237,14 +241,14 @@ class LibvirtHypervisor:
             found = self._find(id)
             if found is not None and found.isActive():
                 self._files.mark_stopped(id, Stopped.ASKED)
-                _unless_off(lambda: found.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
+                _unless_so_already(lambda: found.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
 
     def power_off(self, id: str) -> None:
         with self._locks[check_id(id)], self._asking("Powering off"):
             found = self._find(id)
             if found is not None and found.isActive():
                 self._files.mark_stopped(id, Stopped.ASKED)
-                _unless_off(found.destroy)
+                _unless_so_already(found.destroy)
 
     def reset(self, id: str) -> None:
         with self._locks[check_id(id)], self._asking("Resetting"):
@@ -371,7 +375,7 @@ class LibvirtHypervisor:
                         self._check_bridge(domain)
                         raise
         if found.state()[0] == libvirt.VIR_DOMAIN_PAUSED and domain.running:
-            found.resume()
+            _unless_so_already(found.resume)
         if self._files.description(domain.id) != domain:
             xml = domain_xml(domain, self._files.files(domain), self._accel, self._bridge)
             self._libvirt.get().defineXML(xml)
@@ -452,16 +456,23 @@ class LibvirtHypervisor:
                 self._files.mark_stopped(id, Stopped.GUEST)
             elif detail == libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED:
                 self._files.mark_stopped(id, Stopped.ASKED)
-        self._last[id] = power
-        self._feed.tell(id, power)
+        self._tell(id, power)
 
     def _after_reconnect(self) -> None:
         """Tell what changed while libvirtd was away."""
         now = {id: observed.power for id, observed in self.observe().items()}
         for id in {*now, *self._last}:
-            if self._last.get(id) != now.get(id):
-                self._last[id] = now.get(id)
-                self._feed.tell(id, now.get(id))
+            self._tell(id, now.get(id))
+
+    def _tell(self, id: str, power: Power | None) -> None:
+        """libvirt has several events for one change (started, resumed)."""
+        with self._told:
+            if id in self._last and self._last[id] == power:
+                return
+            self._last[id] = power
+            if power is None:
+                del self._last[id]
+            self._feed.tell(id, power)
 
 
 def check_domain(domain: Domain) -> None:
@@ -476,8 +487,8 @@ def check_domain(domain: Domain) -> None:
             raise DomainFailed(f"{device[:32]!r} is not the name of a disk, such as vdb")
 
 
-def _unless_off(act: Callable[[], object]) -> None:
-    """It may stop by itself between the look and the act."""
+def _unless_so_already(act: Callable[[], object]) -> None:
+    """It may stop, or go on, by itself between the look and the act."""
     try:
         act()
     except libvirt.libvirtError as error:

@@ -16,7 +16,8 @@ class State(enum.StrEnum):
     SPAWNING = "spawning"  # its host makes the domain
     ACTIVE = "active"  # runs
     REBOOTING = "rebooting"  # the guest was asked to power off, and is started again
-    RESETTING = "resetting"  # a hard reboot
+    RESETTING = "resetting"  # a hard reboot: is being switched off
+    RESTARTING = "restarting"  # a reboot's second half: is being switched on again
     STOPPING = "stopping"  # the guest was asked to power off
     STOPPED = "stopped"  # is off, because its owner or its guest wanted that
     STARTING = "starting"  # is being switched on
@@ -51,6 +52,7 @@ server = Table(
     Column("availability_zone", String(255)),  # as asked for
     Column("requested_host", String(255)),
     Column("image_id", String(36)),  # null: boots from a volume
+    Column("image", JSON),  # ImageRef, a copy: the image may go while servers made from it stay
     Column("flavor_id", String(255), nullable=False),
     Column("flavor", JSON, nullable=False),  # a copy: the flavor may change or go
     Column("key_name", String(255)),

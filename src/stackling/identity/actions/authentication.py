@@ -246,20 +246,21 @@ _METHODS: dict[str, Any] = {
 
 def issue(cloud: Cloud, auth: Auth, proof: Proof) -> Token:
     """A token of the wanted scope for who was proven."""
-    scope = auth.scope
-    if isinstance(scope, str):
-        if scope != "unscoped":
-            raise BadRequest("Invalid input for field/attribute scope: it is an object or 'unscoped'.")
+    if isinstance(auth.scope, str) and auth.scope != "unscoped":
+        raise BadRequest("Invalid input for field/attribute scope: it is an object or 'unscoped'.")
+    scope: Scope | None
+    if auth.scope is UNSET or auth.scope is None:
+        scope = None
+    elif isinstance(auth.scope, str):
         scope = Scope(unscoped={})
-    if isinstance(scope, Scope):
+    else:
+        scope = auth.scope
         named = [n for n in ("project", "domain", "system", "trust") if getattr(scope, n) is not None]
         named += ["unscoped"] if scope.unscoped is not UNSET else []
         if len(named) > 1:
             raise BadRequest(f"Ambiguous scope: {' and '.join(named)} exclude each other.")
         if scope.trust is not None:
             return _of_trust(cloud, proof, scope.trust.id)
-    else:
-        scope = None
     with cloud.db.read() as tx:
         user = users.find(tx, proof.user_id)
         if user is None or not _usable(tx, user):

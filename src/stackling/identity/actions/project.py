@@ -43,6 +43,17 @@ def exists(tx: Tx, project_id: str) -> bool:
     return tx.execute(query).first() is not None
 
 
+def by_name(tx: Tx, name: str) -> str:
+    """The id of the default domain's project of that name. Raises NotFound."""
+    query = sa.select(project.c.id).where(
+        project.c.name == name, project.c.domain_id == "default", project.c.is_domain.is_(False)
+    )
+    found = tx.execute(query).scalar()
+    if found is None:
+        raise NotFound(f"Could not find project: {name}.")
+    return str(found)
+
+
 def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewProject) -> Row:
     """Raises Conflict when the name is taken, NotFound without its domain or parent, BadRequest when they don't fit."""
     if want.is_domain:

@@ -35,7 +35,7 @@ EXPIRED_WINDOW = timedelta(days=2)  # how long after its end `allow_expired` sti
 _LONGEST = 2048
 _KEPT = 20_000  # tokens remembered a process
 
-_Id = bytes | str  # 32 hex digits travel as their 16 bytes
+_Id = Any  # bytes or str, which msgspec takes no union of: 32 hex digits travel as their 16 bytes
 
 
 class Payload(msgspec.Struct, array_like=True, frozen=True):

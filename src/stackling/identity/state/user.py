@@ -81,3 +81,12 @@ def groups_of(tx: Tx, user_id: str) -> list[str]:
 def end_tokens(tx: Tx, user_id: str) -> None:
     """Every token of the user stops working."""
     tx.execute(sa.update(user).where(user.c.id == user_id).values(generation=user.c.generation + 1))
+
+
+def password_ends(tx: Tx) -> dict[str, object]:
+    """When passwords end, of users whose present one does."""
+    newest = sa.select(sa.func.max(password.c.id)).group_by(password.c.user_id)
+    query = sa.select(password.c.user_id, password.c.expires_at).where(
+        password.c.expires_at.isnot(None), password.c.id.in_(newest)
+    )
+    return {row.user_id: row.expires_at for row in tx.execute(query)}

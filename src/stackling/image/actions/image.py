@@ -259,6 +259,11 @@ def for_boot(tx: Tx, cloud: Cloud, caller: Caller, image_id: str) -> Row:
     return row
 
 
+def found(tx: Tx, image_id: str) -> Row | None:
+    """An image on behalf of nobody, for the steps of those who were let at it by `for_boot`; None when it is gone."""
+    return tx.execute(sa.select(image).where(image.c.id == image_id)).first()
+
+
 def ref(row: Row) -> ImageRef:
     """What a host must know of an image that `for_boot` returned."""
     return ImageRef(

@@ -139,7 +139,7 @@ READY = Recipe(
             "/usr/bin/dropbearkey",
         ),
         *(
-            "/usr/bin/dbclient",
+            "/usr/bin/ssh",
             "/usr/bin/scp",
             "/usr/lib/openssh/sftp-server",
             "/usr/bin/socat",
@@ -156,7 +156,6 @@ READY = Recipe(
         "/usr/bin/ping6": "ping",
         # Not busybox: its shell prefers its own applets to programs, so "ping" would not be the ping of PATH.
         "/usr/bin/sh": "bash",
-        "/usr/bin/ssh": "dbclient",
         "/usr/lib/sftp-server": "openssh/sftp-server",
         "/etc/mtab": "/proc/self/mounts",
         "/var/lock": "/run/lock",

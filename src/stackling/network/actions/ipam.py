@@ -77,6 +77,12 @@ def choose(
     return fixed
 
 
+def first_free(tx: Tx, row: Row) -> Fixed | None:
+    """A free address of one subnet, or None."""
+    ip = _next_free(tx, row)
+    return None if ip is None else Fixed(row.id, ip)
+
+
 def _first_free(tx: Tx, network_id: str, candidates: Sequence[Row]) -> Fixed:
     for row in candidates:
         ip = _next_free(tx, row)

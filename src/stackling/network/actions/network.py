@@ -229,7 +229,7 @@ def remove(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int | Non
     """Raises NetworkNotFound, Forbidden, NetworkInUse."""
     row = find(tx, caller, id, "delete")
     standard.check_revision(row, revision)
-    db.lock(tx, f"network:{id}")
+    tx.execute(sa.select(network.c.id).where(network.c.id == id).with_for_update())  # no port comes meanwhile
     ports = list(tx.execute(sa.select(port.c.id, port.c.device_owner).where(port.c.network_id == id)))
     held = [p.id for p in ports if p.device_owner not in SELF_MADE]
     if held:

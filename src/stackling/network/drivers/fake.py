@@ -91,7 +91,9 @@ class FakeFabric:
     def ports_up(self) -> dict[str, PortState]:
         """What is true of every port, even while the fabric is down."""
         with self._lock:
-            return {thing.id: self._state(thing) for thing in self.things.values() if isinstance(thing, Port)}
+            carriers = self._carriers()
+            ports = [thing for thing in self.things.values() if isinstance(thing, Port)]
+            return {port.id: self._state(port, carriers) for port in ports}
 
     # --- the protocol -------------------------------------------------------------------------------------
 
@@ -196,9 +198,9 @@ class FakeFabric:
         had = things.get(ref(thing))
         return had is not None and (had == thing or _unordered(had) == _unordered(thing))
 
-    def _state(self, port: Port) -> PortState:
+    def _state(self, port: Port, carriers: Mapping[str, str]) -> PortState:
         if port.port_kind is PortKind.ROUTER_GATEWAY:
-            return PortState(up=True, chassis=self._gateway_chassis(port.id))
+            return PortState(up=True, chassis=carriers.get(port.id))
         if port.port_kind in (PortKind.ROUTER_INTERFACE, PortKind.METADATA):
             return PortState(up=True)
         if port.id not in self._plugged:
@@ -208,12 +210,16 @@ class FakeFabric:
             return PortState(up=False)
         return PortState(up=True, chassis=chassis)
 
-    def _gateway_chassis(self, port_id: str) -> str | None:
-        for thing in self.things.values():
-            if isinstance(thing, Router) and thing.gateway is not None and thing.gateway.port_id == port_id:
-                best = sorted(thing.gateway.chassis, key=lambda chassis: -chassis.priority)
-                return best[0].name if best else None
-        return None
+    def _carriers(self) -> dict[str, str]:
+        """Gateway port → the chassis that carries it."""
+        gateways = [
+            thing.gateway for thing in self.things.values() if isinstance(thing, Router) and thing.gateway
+        ]
+        return {
+            gateway.port_id: max(gateway.chassis, key=lambda chassis: chassis.priority).name
+            for gateway in gateways
+            if gateway.chassis
+        }
 
     @contextmanager
     def _telling(self, port_ids: Iterable[str]) -> Iterator[None]:
@@ -228,7 +234,7 @@ class FakeFabric:
     def _is_up(self, port_id: str) -> bool:
         port = self.things.get(Ref(Kind.PORT, port_id))
         plugged = isinstance(port, Port) and port.port_kind in (PortKind.SERVER, PortKind.OTHER)
-        return plugged and isinstance(port, Port) and self._state(port).up
+        return plugged and isinstance(port, Port) and self._state(port, {}).up
 
 
 def _unordered(value: object) -> object:

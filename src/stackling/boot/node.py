@@ -1,0 +1,138 @@
+"""The node: this host's agent with its real drivers, and the daemons that it stands on."""
+
+import threading
+import time
+from pathlib import Path
+
+from stackling.base import log
+from stackling.base.cloud import Cloud
+from stackling.base.config import Config, ExternalNetwork
+from stackling.boot import events, ready_image
+from stackling.compute.driver import Hypervisor
+from stackling.image import store
+from stackling.network.driver import Fabric
+from stackling.network.drivers.ovn import OvnFabric
+from stackling.node import bridges, kvm
+from stackling.node.agent import NodeAgent, NodeConfig
+from stackling.node.bridges import External
+from stackling.node.daemon import DaemonError
+from stackling.node.services import Service, Services
+from stackling.volume.driver import Backend
+
+_LOOK = 5.0  # seconds between looks at the daemons
+
+
+def hostname(config: Config) -> str:
+    """The name of this host in the cloud."""
+    return config.node.hostname or Path("/proc/sys/kernel/hostname").read_text().strip()
+
+
+def external(config: Config) -> list[External]:
+    """The external networks as this host has to make them."""
+    return [_external(network) for network in config.network.external]
+
+
+def _external(network: ExternalNetwork) -> External:
+    prefix = network.cidr.rpartition("/")[2]
+    own = not network.interface
+    return External(
+        physical_network=network.name,
+        gateway=f"{network.gateway}/{prefix}" if own else None,
+        nic=network.interface or None,
+        masquerade=network.masquerade,
+    )
+
+
+def services(config: Config) -> Services:
+    """The daemons of this host."""
+    return Services(
+        Path(config.paths.run_dir),
+        Path(config.paths.state_dir),
+        host=hostname(config),
+        mappings=bridges.mappings(external(config)),
+    )
+
+
+class Node:
+    """What runs on this host besides the API and the worker."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+        config = cloud.config
+        name = hostname(config)
+        found = kvm.probe(Path(config.paths.run_dir) / "kvm.json")
+        usable = found.usable if config.node.accel == "auto" else config.node.accel == "kvm"
+        home = Path(config.paths.state_dir) / "node"
+        home.mkdir(parents=True, exist_ok=True)
+        home.chmod(0o711)
+        self.agent = NodeAgent(
+            NodeConfig(
+                hostname=name,
+                state_dir=home,
+                run_dir=Path(config.paths.run_dir),
+                accel="kvm" if usable else "tcg",
+                accel_reason="" if usable else found.why,
+            ),
+            store.of(cloud),
+        )
+        self.services = services(config)
+        self.fabric = OvnFabric(config.network.ovn_northbound, config.network.ovn_southbound)
+        self.log = log.get("node")
+        self.daemons: list[Service] = []
+        self.says: list[str] = []  # what is wrong but not fatal, one sentence each
+        self._stop = threading.Event()
+        cloud.plug(Fabric, self.fabric)
+        cloud.plug(Hypervisor, self.agent.hypervisor, host=name)
+        cloud.plug(Backend, self.agent.backend, host=name)
+
+    def run(self) -> None:
+        """Keep the daemons running, for as long as the process lives."""
+        events.follow(self.cloud)
+        if self.cloud.config.image.ready_image:
+            threading.Thread(target=ready_image.offer, args=(self.cloud, self._stop), name="ready-image", daemon=True).start()
+        while not self._stop.is_set():
+            begun = time.monotonic()
+            try:
+                self.look()
+            except Exception as e:  # noqa: BLE001 (whatever a host throws at us, the next look may find it mended)
+                self.log.error("node.look_failed", error=f"{type(e).__name__}: {e}")
+            self._stop.wait(max(0.5, _LOOK - (time.monotonic() - begun)))
+
+    def look(self) -> None:
+        """Start what doesn't run, once; log what changed."""
+        before = {s.name: s for s in self.daemons}
+        if self.cloud.config.node.start_services:
+            self.daemons = self.services.ensure()
+        else:
+            self.daemons = self.services.status()
+        for daemon in self.daemons:
+            old = before.get(daemon.name)
+            if old is None or old.pid != daemon.pid or old.healthy != daemon.healthy:
+                tell = self.log.info if daemon.healthy else self.log.error
+                tell("node.daemon", name=daemon.name, healthy=daemon.healthy, pid=daemon.pid, why=daemon.why)
+        switch = next((s for s in self.daemons if s.name == "ovs-vswitchd"), None)
+        if switch and switch.healthy:
+            try:
+                self.says = bridges.ensure(external(self.cloud.config), self.services.chassis.datapath)
+            except DaemonError as e:
+                self.says = [str(e)]
+                self.log.error("node.bridges", says=str(e))
+
+
+def connect(cloud: Cloud) -> Node:
+    """Plug this host's drivers into the cloud."""
+    return Node(cloud)
+
+
+def stop_services(config: Config) -> None:
+    """End the daemons that the cloud started, unless guests still need them."""
+    services(config).stop()
+
+
+def purge(config: Config) -> None:
+    """Remove every guest, and everything else that the cloud made on this host."""
+    from stackling.node import guests
+
+    guests.remove_all(Path(config.paths.state_dir) / "node")
+    services(config).purge()
+    bridges.forget_masquerade()

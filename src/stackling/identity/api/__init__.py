@@ -1,0 +1,41 @@
+"""The Identity API v3: routes, errors, and what every answer carries."""
+
+from collections.abc import Iterable
+
+from falcon import Request, Response
+
+from stackling.base.cloud import Cloud
+from stackling.base.rest import Envelope, Problem, Service
+from stackling.identity.api import assignment, auth, group, project, role, user, version
+
+_NO_SUCH_PAGE = (
+    "<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n"
+    "<p>There is nothing at this URL. Check its spelling and try again.</p>\n"
+)
+
+
+def routes(cloud: Cloud) -> Iterable[tuple[str, object]]:
+    for room in (version, user, project, group, role):
+        for path, kind in room.ROUTES:
+            yield path, kind(cloud)
+    for room in (auth, assignment):
+        yield from room.routes(cloud)
+
+
+def envelope(problem: Problem) -> Envelope:
+    if problem.kind == "route":
+        return Envelope(text=_NO_SUCH_PAGE, content_type="text/html; charset=utf-8", headers=_VARY)
+    if problem.kind == "method":
+        return Envelope({"message": problem.error.says}, headers=_VARY)
+    error = problem.error
+    return Envelope({"error": {"code": problem.status, "message": error.says, "title": error.title}}, headers=_VARY)
+
+
+_VARY = {"Vary": "X-Auth-Token"}
+
+
+def headers(req: Request, resp: Response) -> None:
+    resp.set_header("Vary", "X-Auth-Token")
+
+
+SERVICE = Service(name="identity", prefix="/identity", routes=routes, envelope=envelope, headers=headers)

@@ -1,0 +1,113 @@
+"""/v3/groups"""
+
+from typing import Any
+
+import msgspec
+from falcon import Request, Response
+from msgspec import UNSET, UnsetType
+
+from stackling.base import rest
+from stackling.base.db import Row
+from stackling.identity.actions import group as actions
+from stackling.identity.api.resource import Id, Name, Resource, empty, filtered, given, paged, wanted
+from stackling.identity.state import user as users
+
+
+class CreateGroup(msgspec.Struct, kw_only=True):
+    name: Name
+    domain_id: Id | None = None
+    description: str | None = ""
+
+
+class UpdateGroup(msgspec.Struct, kw_only=True):
+    name: Name | UnsetType = UNSET
+    domain_id: Id | UnsetType = UNSET
+    description: str | None | UnsetType = UNSET
+
+
+def shown(row: Row) -> dict[str, Any]:
+    return {**row.extra, "id": row.id, "name": row.name, "domain_id": row.domain_id, "description": row.description}
+
+
+class Groups(Resource):
+    """/v3/groups"""
+
+    def on_get(self, req: Request, resp: Response) -> None:
+        with self.db.read() as tx:
+            query = actions.listing(tx, rest.caller(req), rest.one_param(req, "domain_id"))
+            rows, more = paged(req, tx, filtered(req, query, users.group, "name"), users.group)
+        made = [self.linked(req, f"/groups/{r.id}", shown(r)) for r in rows]
+        resp.media = self.listed(req, "groups", made, next_marker=more)
+
+    def on_post(self, req: Request, resp: Response) -> None:
+        want, extra = wanted(req, "group", CreateGroup)
+        new = actions.NewGroup(name=want.name, domain_id=want.domain_id, description=want.description or "", extra=extra)
+        with self.db.begin() as tx:
+            row = actions.create(tx, self.cloud, rest.caller(req), new)
+        resp.status, resp.media = "201 Created", {"group": self.linked(req, f"/groups/{row.id}", shown(row))}
+
+
+class Group(Resource):
+    """/v3/groups/{group_id}"""
+
+    def on_get(self, req: Request, resp: Response, group_id: str) -> None:
+        with self.db.read() as tx:
+            row = actions.get(tx, rest.caller(req), group_id)
+        resp.media = {"group": self.linked(req, f"/groups/{group_id}", shown(row))}
+
+    def on_patch(self, req: Request, resp: Response, group_id: str) -> None:
+        want, extra = wanted(req, "group", UpdateGroup)
+        change = given(want)
+        if change.get("description", "") is None:
+            change["description"] = ""
+        if extra:
+            change["extra"] = extra
+        with self.db.begin() as tx:
+            row = actions.update(tx, self.cloud, rest.caller(req), group_id, change)
+        resp.media = {"group": self.linked(req, f"/groups/{group_id}", shown(row))}
+
+    def on_delete(self, req: Request, resp: Response, group_id: str) -> None:
+        with self.db.begin() as tx:
+            actions.delete(tx, self.cloud, rest.caller(req), group_id)
+        empty(resp)
+
+
+class Members(Resource):
+    """/v3/groups/{group_id}/users"""
+
+    def on_get(self, req: Request, resp: Response, group_id: str) -> None:
+        from stackling.identity.api import user as user_api
+
+        with self.db.read() as tx:
+            query = filtered(req, actions.members(tx, rest.caller(req), group_id), users.user, "name", "enabled")
+            rows = list(tx.execute(query.order_by(users.user.c.id)))
+            ends = users.password_ends(tx)
+        made = [self.linked(req, f"/users/{r.id}", user_api.shown(r, ends.get(r.id))) for r in rows]
+        resp.media = self.listed(req, "users", made)
+
+
+class Member(Resource):
+    """/v3/groups/{group_id}/users/{user_id}"""
+
+    def on_get(self, req: Request, resp: Response, group_id: str, user_id: str) -> None:
+        with self.db.read() as tx:
+            actions.check(tx, rest.caller(req), group_id, user_id)
+        empty(resp)
+
+    def on_put(self, req: Request, resp: Response, group_id: str, user_id: str) -> None:
+        with self.db.begin() as tx:
+            actions.add(tx, rest.caller(req), group_id, user_id)
+        empty(resp)
+
+    def on_delete(self, req: Request, resp: Response, group_id: str, user_id: str) -> None:
+        with self.db.begin() as tx:
+            actions.remove(tx, rest.caller(req), group_id, user_id)
+        empty(resp)
+
+
+ROUTES = (
+    ("/v3/groups", Groups),
+    ("/v3/groups/{group_id}", Group),
+    ("/v3/groups/{group_id}/users", Members),
+    ("/v3/groups/{group_id}/users/{user_id}", Member),
+)

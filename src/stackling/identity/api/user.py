@@ -1,0 +1,175 @@
+"""/v3/users and what stands below one user in the way of membership and passwords."""
+
+from typing import Any
+
+import msgspec
+from falcon import Request, Response
+from msgspec import UNSET, UnsetType
+
+from stackling.base import rest
+from stackling.base.db import Row, Tx
+from stackling.identity.actions import password as passwords
+from stackling.identity.actions import project as project_actions
+from stackling.identity.actions import user as actions
+from stackling.identity.api import group as group_api
+from stackling.identity.api import project as project_api
+from stackling.identity.api.resource import Id, Name, Resource, empty, filtered, given, paged, wanted
+from stackling.identity.state import project as projects
+from stackling.identity.state import user as users
+from stackling.identity.actions.permission import may, target
+from stackling.identity.actions import group as group_actions
+
+class CreateUser(msgspec.Struct, kw_only=True):
+    name: Name
+    domain_id: Id | None = None
+    default_project_id: Id | None = None
+    password: str | None = None
+    enabled: bool = True
+    options: dict[str, Any] = {}
+    federated: list[Any] = []
+
+
+class UpdateUser(msgspec.Struct, kw_only=True):
+    name: Name | UnsetType = UNSET
+    domain_id: Id | UnsetType = UNSET
+    default_project_id: Id | None | UnsetType = UNSET
+    password: str | None | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+    options: dict[str, Any] | UnsetType = UNSET
+
+
+def shown(row: Row, expires_at: Any = None) -> dict[str, Any]:
+    made = {
+        **row.extra,
+        "id": row.id,
+        "name": row.name,
+        "domain_id": row.domain_id,
+        "enabled": row.enabled,
+        "options": row.options,
+        "password_expires_at": None if expires_at is None else expires_at.isoformat(timespec="microseconds"),
+    }
+    if row.default_project_id:
+        made["default_project_id"] = row.default_project_id
+    return made
+
+
+def one(tx: Tx, row: Row) -> dict[str, Any]:
+    kept = users.current_password(tx, row.id)
+    return shown(row, kept.expires_at if kept is not None else None)
+
+
+class Users(Resource):
+    """/v3/users"""
+
+    def on_get(self, req: Request, resp: Response) -> None:
+        with self.db.read() as tx:
+            query = actions.listing(tx, rest.caller(req), rest.one_param(req, "domain_id"))
+            query = filtered(req, query, users.user, "name", "enabled", "id")
+            rows, more = paged(req, tx, query, users.user)
+            ends = users.password_ends(tx)
+        made = [self.linked(req, f"/users/{r.id}", shown(r, ends.get(r.id))) for r in rows]
+        resp.media = self.listed(req, "users", made, next_marker=more)
+
+    def on_post(self, req: Request, resp: Response) -> None:
+        want, extra = wanted(req, "user", CreateUser)
+        hashed = actions.digest(self.cloud, want.password)
+        new = actions.NewUser(
+            name=want.name,
+            domain_id=want.domain_id,
+            default_project_id=want.default_project_id,
+            enabled=want.enabled,
+            options=want.options,
+            extra=extra,
+        )
+        with self.db.begin() as tx:
+            row = actions.create(tx, self.cloud, rest.caller(req), new, hashed)
+            made = one(tx, row)
+        resp.status, resp.media = "201 Created", {"user": self.linked(req, f"/users/{row.id}", made)}
+
+
+class User(Resource):
+    """/v3/users/{user_id}"""
+
+    def on_get(self, req: Request, resp: Response, user_id: str) -> None:
+        with self.db.read() as tx:
+            made = one(tx, actions.get(tx, rest.caller(req), user_id))
+        resp.media = {"user": self.linked(req, f"/users/{user_id}", made)}
+
+    def on_patch(self, req: Request, resp: Response, user_id: str) -> None:
+        want, extra = wanted(req, "user", UpdateUser)
+        change = given(want)
+        plain = change.pop("password", UNSET)
+        hashed = actions.digest(self.cloud, plain) if isinstance(plain, str) else None
+        if extra:
+            change["extra"] = extra
+        with self.db.begin() as tx:
+            row = actions.update(
+                tx, self.cloud, rest.caller(req), user_id, change, hashed, no_password=plain is None
+            )
+            made = one(tx, row)
+        resp.media = {"user": self.linked(req, f"/users/{user_id}", made)}
+
+    def on_delete(self, req: Request, resp: Response, user_id: str) -> None:
+        with self.db.begin() as tx:
+            actions.delete(tx, self.cloud, rest.caller(req), user_id)
+        empty(resp)
+
+
+class ChangePassword(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    original_password: str
+    password: str
+
+
+class Password(Resource):
+    """/v3/users/{user_id}/password: needs no token, as a user whose password has expired has none."""
+
+    public = True
+
+    def on_post(self, req: Request, resp: Response, user_id: str) -> None:
+        want = rest.body(req, ChangePassword, key="user")
+        passwords.change(self.cloud, user_id, want.original_password, want.password)
+        empty(resp)
+
+
+class Projects(Resource):
+    """/v3/users/{user_id}/projects"""
+
+    def on_get(self, req: Request, resp: Response, user_id: str) -> None:
+        with self.db.read() as tx:
+            actions.get(tx, rest.caller(req), user_id, "list_user_projects")
+            query = filtered(req, project_actions.of_user(tx, user_id), projects.project, "name", "enabled", "domain_id")
+            rows = list(tx.execute(query.order_by(projects.project.c.id)))
+            made = project_api.many(self, req, tx, rows)
+        resp.media = self.listed(req, "projects", made)
+
+
+class Groups(Resource):
+    """/v3/users/{user_id}/groups"""
+
+    def on_get(self, req: Request, resp: Response, user_id: str) -> None:
+        with self.db.read() as tx:
+            row = users.find(tx, user_id)
+            may(rest.caller(req), "list_groups_for_user", target(user=row if row is not None else {"id": user_id}))
+            query = filtered(req, group_actions.of_user(tx, user_id), users.group, "name")
+            rows = list(tx.execute(query.order_by(users.group.c.id)))
+        made = [self.linked(req, f"/groups/{r.id}", group_api.shown(r)) for r in rows]
+        resp.media = self.listed(req, "groups", made)
+
+
+class Tokens(Resource):
+    """/v3/users/{user_id}/tokens"""
+
+    def on_delete(self, req: Request, resp: Response, user_id: str) -> None:
+        with self.db.begin() as tx:
+            actions.revoke_tokens(tx, rest.caller(req), user_id)
+        empty(resp)
+
+
+ROUTES = (
+    ("/v3/users", Users),
+    ("/v3/users/{user_id}", User),
+    ("/v3/users/{user_id}/password", Password),
+    ("/v3/users/{user_id}/projects", Projects),
+    ("/v3/users/{user_id}/groups", Groups),
+    ("/v3/users/{user_id}/tokens", Tokens),
+)

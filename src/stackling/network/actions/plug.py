@@ -1,0 +1,167 @@
+"""What compute needs to know of a server's ports, in few statements however many servers there are."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from msgspec import Struct
+
+from stackling.base.db import Row, Tx
+from stackling.network.actions.address import prefixlen
+from stackling.network.actions.network import DISTRIBUTED
+from stackling.network.driver import HostRoute
+from stackling.network.state import floating_ip as floating_ips
+from stackling.network.state import port as ports
+from stackling.network.state import subnet as subnets
+from stackling.network.state.network import network
+from stackling.network.state.port import port, port_security_group
+from stackling.network.state.security_group import security_group
+
+_AT_ONCE = 500  # servers or ports named in one statement
+
+
+class PlugIP(Struct, frozen=True, kw_only=True):
+    """One fixed IP of a plug with what its guest must know to use it."""
+
+    ip_address: str
+    subnet_id: str
+    ip_version: int
+    prefixlen: int
+    gateway_ip: str | None
+    dns_nameservers: tuple[str, ...]
+    host_routes: tuple[HostRoute, ...]
+    enable_dhcp: bool
+    ipv6_address_mode: str | None
+    floating_ips: tuple[str, ...]  # that lead to this address
+
+
+class MetadataPort(Struct, frozen=True, kw_only=True):
+    """The port through which the guests of a network reach the metadata service."""
+
+    port_id: str
+    mac_address: str
+    cidrs: tuple[str, ...]  # its addresses with prefix lengths
+
+
+class Plug(Struct, frozen=True, kw_only=True):
+    """A port as a server has it."""
+
+    port_id: str
+    server_id: str
+    name: str
+    mac_address: str
+    network_id: str
+    network_name: str
+    mtu: int  # bytes
+    fixed_ips: tuple[PlugIP, ...]
+    floating_ips: tuple[str, ...]
+    metadata: MetadataPort | None
+    status: str  # ACTIVE or DOWN, as the network API shows it
+    up: bool
+    host: str | None
+    vnic_type: str
+    security_group_names: tuple[str, ...]
+    security_group_ids: tuple[str, ...]
+    created_by_server: bool
+
+
+def plugs(tx: Tx, server_id: str) -> list[Plug]:
+    """The ports of a server in the order in which they were attached."""
+    return plugs_of(tx, [server_id])[server_id]
+
+
+def plugs_of(tx: Tx, server_ids: Sequence[str]) -> dict[str, list[Plug]]:
+    """The ports of each of the servers in the order in which they were attached."""
+    found: dict[str, list[Plug]] = {id: [] for id in server_ids}
+    for start in range(0, len(server_ids), _AT_ONCE):
+        some = list(server_ids[start : start + _AT_ONCE])
+        query = sa.select(port).where(port.c.device_id.in_(some), port.c.device_owner.like("compute:%"))
+        for plug in _described(tx, list(tx.execute(query.order_by(port.c.plug_order, port.c.created_at, port.c.id)))):
+            found[plug.server_id].append(plug)
+    return found
+
+
+def _described(tx: Tx, rows: list[Row]) -> list[Plug]:
+    if not rows:
+        return []
+    port_ids = [r.id for r in rows]
+    network_ids = list({r.network_id for r in rows})
+    addresses, nets, leads, names, metadata = {}, {}, {}, {}, {}
+    subnet_rows: dict[str, Row] = {}
+    for start in range(0, len(port_ids), _AT_ONCE):
+        some = port_ids[start : start + _AT_ONCE]
+        addresses |= ports.addresses(tx, some)
+        leads |= floating_ips.of_ports(tx, some)
+        names |= _group_names(tx, some)
+    for start in range(0, len(network_ids), _AT_ONCE):
+        some = network_ids[start : start + _AT_ONCE]
+        nets |= {n.id: n for n in tx.execute(sa.select(network).where(network.c.id.in_(some)))}
+        subnet_rows |= {s.id: s for of_one in subnets.of_networks(tx, some).values() for s in of_one}
+        metadata |= _metadata(tx, some, subnet_rows)
+    made = []
+    for row in rows:
+        ends = {f.fixed_ip_address: f.floating_ip_address for f in leads.get(row.id, [])}
+        groups = names.get(row.id, [])
+        made.append(
+            Plug(
+                port_id=row.id,
+                server_id=row.device_id,
+                name=row.name,
+                mac_address=row.mac_address,
+                network_id=row.network_id,
+                network_name=nets[row.network_id].name,
+                mtu=nets[row.network_id].mtu,
+                fixed_ips=tuple(_fixed(a.ip_address, subnet_rows[a.subnet_id], ends) for a in addresses.get(row.id, [])),
+                floating_ips=tuple(ends.values()),
+                metadata=metadata.get(row.network_id),
+                status="ACTIVE" if row.up and row.admin_state_up else "DOWN",
+                up=row.up,
+                host=row.host,
+                vnic_type=row.vnic_type,
+                security_group_names=tuple(name for _, name in groups),
+                security_group_ids=tuple(id for id, _ in groups),
+                created_by_server=row.created_by_server,
+            )
+        )
+    return made
+
+
+def _fixed(ip: str, row: Row, ends: dict[str, str]) -> PlugIP:
+    return PlugIP(
+        ip_address=ip,
+        subnet_id=row.id,
+        ip_version=row.ip_version,
+        prefixlen=prefixlen(row.cidr),
+        gateway_ip=row.gateway_ip,
+        dns_nameservers=tuple(row.dns_nameservers),
+        host_routes=tuple(HostRoute(r["destination"], r["nexthop"]) for r in row.host_routes),
+        enable_dhcp=row.enable_dhcp,
+        ipv6_address_mode=row.ipv6_address_mode,
+        floating_ips=(ends[ip],) if ip in ends else (),
+    )
+
+
+def _group_names(tx: Tx, port_ids: list[str]) -> dict[str, list[tuple[str, str]]]:
+    found: dict[str, list[tuple[str, str]]] = {}
+    query = (
+        sa.select(port_security_group.c.port_id, security_group.c.id, security_group.c.name)
+        .join(security_group, security_group.c.id == port_security_group.c.security_group_id)
+        .where(port_security_group.c.port_id.in_(port_ids))
+        .order_by(security_group.c.name, security_group.c.id)
+    )
+    for port_id, id, name in tx.execute(query):
+        found.setdefault(port_id, []).append((id, name))
+    return found
+
+
+def _metadata(tx: Tx, network_ids: list[str], subnet_rows: dict[str, Row]) -> dict[str, MetadataPort]:
+    query = sa.select(port).where(port.c.network_id.in_(network_ids), port.c.device_owner == DISTRIBUTED)
+    rows = list(tx.execute(query))
+    addresses = ports.addresses(tx, [r.id for r in rows])
+    return {
+        r.network_id: MetadataPort(
+            port_id=r.id,
+            mac_address=r.mac_address,
+            cidrs=tuple(f"{a.ip_address}/{prefixlen(subnet_rows[a.subnet_id].cidr)}" for a in addresses.get(r.id, [])),
+        )
+        for r in rows
+    }

@@ -1,0 +1,1 @@
+"""What can be done with volumes; the only door for other services."""

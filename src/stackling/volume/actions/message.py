@@ -1,0 +1,55 @@
+"""Messages to a project: why something went wrong after its request was answered."""
+
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from stackling.base import ids
+from stackling.base.cloud import Cloud
+from stackling.base.context import Caller
+from stackling.base.db import Row, Tx
+from stackling.base.errors import NotFound
+from stackling.base.listing import Sort, page
+from stackling.volume.state.message import message
+
+KEPT = timedelta(days=30)
+
+
+def create(tx: Tx, cloud: Cloud, *, project_id: str, event_id: str, resource_type: str, resource_id: str, request_id: str | None, says: str) -> None:
+    """Tell a project what happened to one of its resources."""
+    now = cloud.clock.now()
+    values = {
+        "id": ids.uuid4(),
+        "project_id": project_id,
+        "event_id": event_id,
+        "resource_type": resource_type,
+        "resource_id": resource_id,
+        "request_id": request_id,
+        "says": says,
+        "created_at": now,
+        "until": now + KEPT,
+    }
+    tx.execute(sa.delete(message).where(message.c.until < now))
+    tx.execute(sa.insert(message).values(**values))
+
+
+def get(tx: Tx, caller: Caller, id: str, rule: str = "message:get") -> Row:
+    says = f"Message {id[:64]} could not be found."
+    row = tx.execute(sa.select(message).where(message.c.id == id)).first()
+    if row is None:
+        raise NotFound(says)
+    caller.may_see(row.project_id, rule, says)
+    return row
+
+
+def listed(tx: Tx, caller: Caller, filters: dict[str, str], sort: Sort, *, limit: int, marker: str | None) -> list[Row]:
+    caller.may("message:get_all")
+    query = sa.select(message).where(message.c.project_id == caller.project_id)
+    for name, value in filters.items():
+        query = query.where(message.c[name] == value)
+    return page(tx, query, sort, limit=limit, after=get(tx, caller, marker) if marker else None)
+
+
+def delete(tx: Tx, caller: Caller, id: str) -> None:
+    get(tx, caller, id, "message:delete")
+    tx.execute(sa.delete(message).where(message.c.id == id))

@@ -1,0 +1,50 @@
+"""The backends of the cloud's hosts as services: which there are, and which take new volumes."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from msgspec import Struct
+
+from stackling.base import db
+from stackling.base.cloud import Cloud
+from stackling.base.context import Caller
+from stackling.base.db import Row, Tx
+from stackling.base.errors import Error, NotFound
+from stackling.volume.driver import Backend, BackendInfo, BackendUnavailable
+from stackling.volume.state.service import volume_service
+
+BACKEND = "local"  # the one backend of a host; upstream writes host@backend#pool
+
+
+class Pool(Struct, frozen=True):
+    """A backend as it answered just now; `info` None and the reason when it did not."""
+
+    host: str
+    info: BackendInfo | None
+    reason: str = ""
+
+
+def pools(cloud: Cloud) -> list[Pool]:
+    """Every host's backend. Asks the hosts, so no transaction may be open."""
+    made = []
+    for host in cloud.hosts(Backend):
+        try:
+            made.append(Pool(host, cloud.driver(Backend, host).info()))
+        except (BackendUnavailable, Error) as e:
+            made.append(Pool(host, None, str(e)))
+    return made
+
+
+def settings(tx: Tx) -> dict[str, Row]:
+    """What was said about hosts, by host."""
+    return {r.host: r for r in tx.execute(sa.select(volume_service))}
+
+
+def set_disabled(tx: Tx, cloud: Cloud, caller: Caller, host: str, disabled: bool, reason: str | None) -> None:
+    """Let a host take new volumes or not. Raises NotFound for a host that has no backend."""
+    caller.may("volume_extension:services:update")
+    host = host.partition("@")[0]
+    if host not in cloud.hosts(Backend):
+        raise NotFound(f"Service cinder-volume could not be found on host {host[:64]}.")
+    values: dict[str, Any] = {"disabled": disabled, "reason": reason, "updated_at": cloud.clock.now()}
+    db.upsert(tx, volume_service, {"host": host, **values}, values, key=["host"])
