@@ -54,14 +54,14 @@ class FakeRig:
 
 
 class TestFake(HypervisorSuite):
-    @pytest.fixture()
+    @pytest.fixture
     def rig(self) -> Rig:
         fake = FakeHypervisor("n1")
         return FakeRig(fake, fake)
 
 
 class TestRemote(HypervisorSuite):
-    @pytest.fixture()
+    @pytest.fixture
     def rig(self, tmp_path: Path) -> Iterator[Rig]:
         fake = FakeHypervisor("n1")
         authority = CertificateAuthority(tmp_path)
@@ -109,11 +109,11 @@ class TestRemote(HypervisorSuite):
 
 
 class TestRemoteTrouble:
-    @pytest.fixture()
+    @pytest.fixture
     def authority(self, tmp_path: Path) -> CertificateAuthority:
         return CertificateAuthority(tmp_path)
 
-    @pytest.fixture()
+    @pytest.fixture
     def server(self, authority: CertificateAuthority) -> Iterator[NodeServer]:
         server = NodeServer(
             "127.0.0.1", 0, authority.issue("n1", ["127.0.0.1"], ["node"]), {INTERFACE: FakeHypervisor()}
@@ -122,7 +122,9 @@ class TestRemoteTrouble:
         yield server
         server.stop()
 
-    def test_only_the_control_plane_may_call(self, authority: CertificateAuthority, server: NodeServer) -> None:
+    def test_only_the_control_plane_may_call(
+        self, authority: CertificateAuthority, server: NodeServer
+    ) -> None:
         other = authority.issue("n2", ["127.0.0.1"], ["node"])
         with pytest.raises(HostUnavailable, match="role control"):
             remote_hypervisor(Transport(*server.address, client_context(other))).info()
@@ -152,7 +154,9 @@ class TestRemoteTrouble:
         finally:
             server.stop()
 
-    def test_a_restarted_node_is_found_again(self, authority: CertificateAuthority, server: NodeServer) -> None:
+    def test_a_restarted_node_is_found_again(
+        self, authority: CertificateAuthority, server: NodeServer
+    ) -> None:
         control = client_context(authority.issue("control", [], ["control"]))
         host = remote_hypervisor(Transport(*server.address, control))
         assert host.info().vcpus
@@ -211,7 +215,9 @@ class TestKnobs:
         rig = FakeRig(fake, fake)
         image = ImageRef(id=str(uuid.uuid4()), format="qcow2", size=1, sha512="", virtual_size=1)
         fake.slow_image = 1
-        domain = Domain(id=str(uuid.uuid4()), name="a", vcpus=1, memory_mib=64, image=image, disks=(rig.disk("vdb"),))
+        domain = Domain(
+            id=str(uuid.uuid4()), name="a", vcpus=1, memory_mib=64, image=image, disks=(rig.disk("vdb"),)
+        )
         with pytest.raises(NotReady):
             fake.ensure(domain)
         fake.ensure(domain)

@@ -166,8 +166,8 @@ def test_a_guest_that_powers_itself_off_is_seen_at_once(rig: Host) -> None:
 
 
 def test_what_cannot_work_says_why(rig: Host) -> None:
-    domain = msgspec.structs.replace(rig.domain(), machine="no-such-machine")
-    with pytest.raises(DomainFailed, match="no-such-machine"):
+    domain = msgspec.structs.replace(rig.domain(), machine="pc-q35-99.0")
+    with pytest.raises(DomainFailed, match="pc-q35-99"):
         rig.hypervisor.ensure(domain)
     lost = rig.disk("vdb")
     rig.agent.backend.remove(lost.volume_id)
@@ -227,7 +227,9 @@ def test_volumes_of_a_running_guest(rig: Host) -> None:
     assert observed.size_gib == 2
     snapshot, second, third = (str(uuid.uuid4()) for _ in range(3))
     until(lambda: backend.ensure_snapshot(snapshot, first.id))
-    until(lambda: backend.ensure(VolumeSpec(id=second, size_gib=2, source=FromSnapshot(snapshot_id=snapshot))))
+    until(
+        lambda: backend.ensure(VolumeSpec(id=second, size_gib=2, source=FromSnapshot(snapshot_id=snapshot)))
+    )
     until(lambda: backend.ensure(VolumeSpec(id=third, size_gib=2, source=FromVolume(volume_id=first.id))))
     live = str(disk.connection.path)
     for copy in (second, third):
@@ -257,7 +259,7 @@ def test_a_guest_reads_its_metadata_and_finds_it_again_after_restarts(rig: Host,
     run("ovn-nbctl", "--timeout=10", "lsp-set-type", META.port_id, "localport")
     ask = "timeout 3 wget -q -O - http://169.254.169.254"
     script = (
-        f"n=0; while :; do n=$((n+1)); {ask}/latest/meta-data/token >/dev/console && echo \" turn $n\" >/dev/console; "
+        f'n=0; while :; do n=$((n+1)); {ask}/latest/meta-data/token >/dev/console && echo " turn $n" >/dev/console; '
         "sleep 1; done"
     )
     domain = rig.domain(f"({script}) &")
@@ -278,7 +280,7 @@ def test_a_guest_reads_its_metadata_and_finds_it_again_after_restarts(rig: Host,
     assert rig.agent.health() == {}
     rig.hypervisor.remove(domain.id)
     until(lambda: "meta" not in run("ovs-vsctl", "--timeout=5", "list-ports", "br-int"), 10)
-    assert list(Path("/run/netns").glob("stackling-*")) == []
+    until(lambda: not list(Path("/run/netns").glob("stackling-*")), 10)
     run("ovn-nbctl", "--timeout=10", "ls-del", NETWORK)
 
 
@@ -302,7 +304,7 @@ for _ in range(100):
 def test_an_agent_may_be_killed_at_any_line(rig: Host) -> None:
     chance = random.Random(7)
     domain = msgspec.structs.replace(rig.domain(), disks=(rig.disk("vdb"),), nics=(rig.nic(),))
-    for _ in range(8):
+    for _ in range(25):
         with subprocess.Popen(
             [sys.executable, "-c", KILLED], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as agent:

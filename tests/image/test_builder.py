@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -319,6 +320,9 @@ def test_the_ready_image_with_a_config_drive(ready: BuiltImage, place: Path) -> 
                 ]
             )
         assert guest.ssh("cat note note-O") == "by scp\nby scp\n"
+        assert {"default via 10.0.2.2 dev eth0", "10.0.2.0/24 dev eth0 scope link"} <= {
+            re.sub(" +(src|metric).*", "", line).strip() for line in guest.ssh("ip route").splitlines()
+        }
         # A disk and a network interface plugged in while it runs.
         serial = "4f9d4b5e-1d2c-4c3b-a1f0-c5f4a3b2e1d0"
         guest.qmp(
@@ -330,6 +334,7 @@ def test_the_ready_image_with_a_config_drive(ready: BuiltImage, place: Path) -> 
                 "execute": "device_add",
                 "arguments": {
                     "driver": "virtio-blk-pci",
+                    "id": "d1",
                     "drive": "b",
                     "bus": "spare",
                     "serial": serial[:20],
@@ -338,7 +343,7 @@ def test_the_ready_image_with_a_config_drive(ready: BuiltImage, place: Path) -> 
             {"execute": "netdev_add", "arguments": {"type": "user", "id": "n1", "net": "10.9.8.0/24"}},
             {
                 "execute": "device_add",
-                "arguments": {"driver": "virtio-net-pci", "netdev": "n1", "bus": "spare2"},
+                "arguments": {"driver": "virtio-net-pci", "id": "c1", "netdev": "n1", "bus": "spare2"},
             },
         )
         link = f"/dev/disk/by-id/virtio-{serial[:20]}"
@@ -349,6 +354,12 @@ def test_the_ready_image_with_a_config_drive(ready: BuiltImage, place: Path) -> 
         disk = guest.ssh(f"basename $(readlink {link})").strip()
         guest.ssh(f"sudo mkfs -t vfat /dev/{disk} && sudo mount /dev/{disk} /mnt && sudo umount /mnt")
         guest.eventually("ip -o -4 addr", "10.9.8.15/24")
+        guest.qmp(*({"execute": "device_del", "arguments": {"id": name}} for name in ("d1", "c1")))
+        guest.eventually(f"[ -e {link} ] || echo disk gone", "disk gone")
+        guest.eventually(
+            "[ -e /sys/class/net/eth1 ] || [ -e /run/udhcpc.eth1.pid ] || echo interface gone",
+            "interface gone",
+        )
         shadow = guest.ssh("sudo cat /etc/shadow")
         for line in shadow.splitlines():
             assert line.startswith(("stackling:$6$", "cirros:$6$", "root:$6$", "daemon:*", "nobody:*")), line
@@ -392,6 +403,20 @@ def test_the_ready_image_with_the_metadata_service(ready: BuiltImage, place: Pat
         assert "nameserver 169.254.0.3" in guest.ssh("cat /etc/resolv.conf")
         assert "83679162" in guest.ssh("curl -s http://169.254.169.254/openstack/latest/meta_data.json")
         guest.ssh("sudo /bin/kill -USR1 $(cat /var/run/udhcpc.eth0.pid)")
+        # A lease as OVN gives it (options 121 and 26), then renewed with another route.
+        lease = "interface=dummy0 ip=10.50.0.9 mask=24 mtu=1442 dns=10.50.0.3"
+        guest.ssh("sudo modprobe dummy; sudo ip link set dummy0 up")
+        static = "169.254.169.254/32 10.50.0.2 0.0.0.0/0 10.50.0.1"
+        for event, last in (("bound", "10.50.0.1"), ("renew", "10.50.0.7")):
+            guest.ssh(
+                f"sudo env {lease} staticroutes='{static} 10.60.0.0/16 {last}' /usr/lib/stackling/dhcp {event}"
+            )
+            routes = [line.split(" dev")[0] for line in guest.ssh("ip route show dev dummy0").splitlines()]
+            gateway = f"10.60.0.0/16 via {last}"
+            assert {"default via 10.50.0.1", "169.254.169.254 via 10.50.0.2", gateway} <= set(routes), routes
+            assert [line for line in routes if line.startswith("10.60")] == [gateway]
+            assert any(line.startswith("10.50.0.0/24") for line in routes)
+        assert guest.ssh("cat /sys/class/net/dummy0/mtu").strip() == "1442"
         guest.wait_console("#cloud-config, which this small image does not read")
         for line in guest.ssh("sudo cat /etc/shadow").splitlines():
             assert line.split(":")[1] == "*"

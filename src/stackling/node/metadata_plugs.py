@@ -124,7 +124,10 @@ class MetadataPlugs:
             *(plug.device, "--", "set", "Interface", plug.device, "type=internal"),
             f"external_ids:iface-id={plug.port_id}",
         )
-        if not _inside(plug.namespace, lambda: _exists(plug.device)):
+        if _exists(plug.device):
+            if _inside(plug.namespace, lambda: _exists(plug.device)):
+                # What a killed ovs-vswitchd left there: a dead tap under the new one's name.
+                _command("ip", "-n", plug.namespace, "link", "delete", plug.device)
             _command("ip", "link", "set", plug.device, "netns", plug.namespace)
         device = plug.device
         lines = [
@@ -140,8 +143,8 @@ class MetadataPlugs:
         self._made[plug.network_id] = plug
 
     def _whole(self, plug: Plug) -> bool:
-        """Everything is where it was put."""
-        if not (RUN_NETNS / plug.namespace).exists():
+        """Everything is where it was put; ovs-vswitchd makes its ports in its own namespace, which is ours."""
+        if not (RUN_NETNS / plug.namespace).exists() or _exists(plug.device):
             return False
         return _inside(plug.namespace, lambda: _exists(plug.device))
 

@@ -14,7 +14,16 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from stackling.compute.driver import Disk, Domain, DomainFailed, LocalDisk, Nic, instance_name, tap_name
+from stackling.compute.driver import (
+    Disk,
+    Domain,
+    DomainFailed,
+    LocalDisk,
+    Nic,
+    check_id,
+    instance_name,
+    tap_name,
+)
 
 NAMESPACE = "https://stackling.dev/xmlns/libvirt/domain/1"
 ROOT_PORTS = 16
@@ -79,6 +88,18 @@ def domain_xml(domain: Domain, files: Files, accel: Literal["kvm", "tcg"], bridg
             devices.append(nic_element(nic, bridge, boot_order))
     _consoles(devices, domain, files)
     return ET.tostring(root, encoding="unicode")
+
+
+def check(domain: Domain) -> None:
+    """What becomes part of a path or of the XML is what it claims to be. DomainFailed: it is not."""
+    for id in (domain.id, *(disk.volume_id for disk in domain.disks), *(nic.port_id for nic in domain.nics)):
+        check_id(id)
+    if domain.image is not None:
+        check_id(domain.image.id)
+    devices = [disk.device for disk in domain.disks] + [disk.device for disk in domain.local_disks]
+    for device in (domain.root_device, *devices):
+        if not (device.isalnum() and device.isascii() and len(device) <= 8):
+            raise DomainFailed(f"{device[:32]!r} is not the name of a disk, such as vdb")
 
 
 def disk_element(disk: Disk) -> ET.Element:

@@ -26,7 +26,6 @@ import structlog
 from stackling.base.background import Background
 from stackling.compute.driver import (
     Changes,
-    DeviceBusy,
     Domain,
     DomainFailed,
     DomainMissing,
@@ -42,7 +41,7 @@ from stackling.compute.driver import (
     last_lines,
 )
 from stackling.compute.drivers.domain_xml import (
-    Devices,
+    check,
     devices_of,
     disk_element,
     domain_xml,
@@ -52,13 +51,13 @@ from stackling.compute.drivers.domain_xml import (
 from stackling.compute.drivers.feed import Feed
 from stackling.compute.drivers.instance_files import GIB, InstanceFiles
 from stackling.compute.drivers.libvirt_connection import LibvirtConnection
+from stackling.compute.drivers.libvirt_devices import POLL_SECONDS, copy_disk, plug, unless_so_already, unplug
 from stackling.image.cache import ImageCache, ImageDamaged, ImageRef
 
 log = structlog.get_logger(__name__)
 
 PREFIX = instance_name("")
-UNPLUG_SECONDS = 3.0
-POLL_SECONDS = 0.05
+STOPPING_SECONDS = 1.0
 _POWER = {
     libvirt.VIR_DOMAIN_RUNNING: Power.ON,
     libvirt.VIR_DOMAIN_BLOCKED: Power.ON,
@@ -214,10 +213,10 @@ class LibvirtHypervisor:
             raise HostUnavailable(f"Image {image.id} is not to be had: {error}") from error
 
     def ensure(self, domain: Domain) -> None:
-        check_domain(domain)
+        check(domain)
         with self._locks[domain.id], self._asking("The domain"):
             found = self._find(domain.id)
-            if found is not None and found.isActive():
+            if found is not None and found.isActive() and not self._is_stopping(found, domain):
                 self._reconcile(found, domain)
             else:
                 self._bring_up(domain)
@@ -228,7 +227,7 @@ class LibvirtHypervisor:
             if found is not None:
                 self._files.mark_stopped(id, Stopped.ASKED)
                 if found.isActive():
-                    _unless_so_already(found.destroy)
+                    unless_so_already(found.destroy)
                 if found.isPersistent():
                     found.undefineFlags(_UNDEFINE)
             try:
@@ -241,14 +240,14 @@ class LibvirtHypervisor:
             found = self._find(id)
             if found is not None and found.isActive():
                 self._files.mark_stopped(id, Stopped.ASKED)
-                _unless_so_already(lambda: found.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
+                unless_so_already(lambda: found.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
 
     def power_off(self, id: str) -> None:
         with self._locks[check_id(id)], self._asking("Powering off"):
             found = self._find(id)
             if found is not None and found.isActive():
                 self._files.mark_stopped(id, Stopped.ASKED)
-                _unless_so_already(found.destroy)
+                unless_so_already(found.destroy)
 
     def reset(self, id: str) -> None:
         with self._locks[check_id(id)], self._asking("Resetting"):
@@ -268,7 +267,7 @@ class LibvirtHypervisor:
         with self._asking(f"Copying volume {volume_id}"):
             found = self._running(id)
             device = self._target(found, volume_id)
-            return self._copies.run(target.name, lambda: self._copy(found, device, target))
+            return self._copies.run(target.name, lambda: copy_disk(found, device, target))
 
     def collect_images(self, keep: frozenset[str] = frozenset()) -> list[str]:
         """Remove the cached images that no domain here uses and `keep` does not name; tell which went."""
@@ -328,6 +327,18 @@ class LibvirtHypervisor:
             return Stopped.ASKED
         return Stopped.HOST
 
+    def _is_stopping(self, found: libvirt.virDomain, domain: Domain) -> bool:
+        """Whether an earlier call to stop it, perhaps of an agent that died, takes effect only now."""
+        if not domain.running or self._files.stopped(domain.id) is None:
+            return False
+        self._files.mark_stopped(domain.id, None)
+        limit = time.monotonic() + STOPPING_SECONDS
+        while found.isActive():
+            if time.monotonic() > limit:
+                return False
+            time.sleep(POLL_SECONDS)
+        return True
+
     def _bring_up(self, domain: Domain) -> None:
         """The domain is off or unknown: make its files, define it, start it."""
         before = self._files.description(domain.id)
@@ -357,7 +368,7 @@ class LibvirtHypervisor:
         live = devices_of(found.XMLDesc(0))
         disks = {disk.volume_id: disk for disk in domain.disks}
         nics = {nic.port_id: nic for nic in domain.nics} if self._bridge else {}
-        self._unplug(
+        unplug(
             found,
             [element for id, element in live.disks.items() if id not in disks]
             + [element for id, element in live.nics.items() if id not in nics],
@@ -365,68 +376,21 @@ class LibvirtHypervisor:
         for id, disk in disks.items():
             if id not in live.disks:
                 with self._asking(f"Attaching volume {id}"):
-                    self._plug(found, disk_element(disk))
+                    plug(found, disk_element(disk))
         for id, nic in nics.items():
             if id not in live.nics:
                 with self._asking(f"Attaching port {id}"):
                     try:
-                        self._plug(found, nic_element(nic, self._bridge or ""))
+                        plug(found, nic_element(nic, self._bridge or ""))
                     except libvirt.libvirtError:
                         self._check_bridge(domain)
                         raise
         if found.state()[0] == libvirt.VIR_DOMAIN_PAUSED and domain.running:
-            _unless_so_already(found.resume)
+            unless_so_already(found.resume)
         if self._files.description(domain.id) != domain:
             xml = domain_xml(domain, self._files.files(domain), self._accel, self._bridge)
             self._libvirt.get().defineXML(xml)
             self._files.describe(domain)
-
-    @staticmethod
-    def _plug(found: libvirt.virDomain, element: ET.Element) -> None:
-        found.attachDeviceFlags(ET.tostring(element, encoding="unicode"), libvirt.VIR_DOMAIN_AFFECT_LIVE)
-
-    def _unplug(self, found: libvirt.virDomain, surplus: list[ET.Element]) -> None:
-        if not surplus:
-            return
-        names = {target_of(element) for element in surplus}
-        for element in surplus:
-            try:
-                found.detachDeviceAlias(_alias(element), libvirt.VIR_DOMAIN_AFFECT_LIVE)
-            except libvirt.libvirtError as error:
-                # The guest has been asked before, and QEMU says so with a plain failure.
-                if error.get_error_code() in (libvirt.VIR_ERR_RPC, libvirt.VIR_ERR_NO_DOMAIN):
-                    raise
-                log.info("domain.unplug", id=found.UUIDString(), error=str(error))
-        limit = time.monotonic() + UNPLUG_SECONDS
-        while names & (left := _targets(devices_of(found.XMLDesc(0)))):
-            if time.monotonic() > limit:
-                raise DeviceBusy(
-                    f"The guest has not let go of {', '.join(sorted(names & left))} yet; "
-                    "a guest that is still booting or hangs cannot"
-                )
-            time.sleep(POLL_SECONDS)
-
-    def _copy(self, found: libvirt.virDomain, device: str, target: Path) -> None:
-        """A push backup: what the disk held at the moment of the call, whatever the guest writes meanwhile."""
-        if target.exists():
-            return
-        part = target.with_name(target.name + ".part")
-        try:
-            part.unlink(missing_ok=True)
-            found.backupBegin(_backup_xml(found.XMLDesc(0), device, part), None)
-        except libvirt.libvirtError as error:
-            if found.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE:
-                raise DeviceBusy("Another copy or backup of this server is running") from error
-            raise
-        while found.jobStats().get("type", 0) != libvirt.VIR_DOMAIN_JOB_NONE:
-            time.sleep(POLL_SECONDS)
-        result = found.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
-        if result.get("type") != libvirt.VIR_DOMAIN_JOB_COMPLETED:
-            part.unlink(missing_ok=True)
-            raise DomainFailed(f"The copy failed: {result.get('errmsg', 'QEMU gave no reason')}")
-        os.chown(part, 0, 0)
-        part.chmod(0o600)
-        part.rename(target)
 
     def _check_bridge(self, domain: Domain) -> None:
         """A NIC that could not be plugged: is Open vSwitch there at all? HostUnavailable if not."""
@@ -473,50 +437,6 @@ class LibvirtHypervisor:
             if power is None:
                 del self._last[id]
             self._feed.tell(id, power)
-
-
-def check_domain(domain: Domain) -> None:
-    """What becomes part of a path or of the XML is what it claims to be. DomainFailed: it is not."""
-    for id in (domain.id, *(disk.volume_id for disk in domain.disks), *(nic.port_id for nic in domain.nics)):
-        check_id(id)
-    if domain.image is not None:
-        check_id(domain.image.id)
-    devices = [disk.device for disk in domain.disks] + [disk.device for disk in domain.local_disks]
-    for device in (domain.root_device, *devices):
-        if not (device.isalnum() and device.isascii() and len(device) <= 8):
-            raise DomainFailed(f"{device[:32]!r} is not the name of a disk, such as vdb")
-
-
-def _unless_so_already(act: Callable[[], object]) -> None:
-    """It may stop, or go on, by itself between the look and the act."""
-    try:
-        act()
-    except libvirt.libvirtError as error:
-        if error.get_error_code() not in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN):
-            raise
-
-
-def _alias(element: ET.Element) -> str:
-    alias = element.find("alias")
-    return "" if alias is None else alias.get("name", "")
-
-
-def _targets(devices: Devices) -> set[str]:
-    return {target_of(element) for element in (*devices.disks.values(), *devices.nics.values())}
-
-
-def _backup_xml(live: str, device: str, target: Path) -> str:
-    root = ET.Element("domainbackup", mode="push")
-    disks = ET.SubElement(root, "disks")
-    for element in ET.fromstring(live).iterfind("./devices/disk"):
-        name = target_of(element)
-        if name != device:
-            ET.SubElement(disks, "disk", name=name, backup="no")
-            continue
-        disk = ET.SubElement(disks, "disk", name=name, type="file", backup="yes")
-        ET.SubElement(disk, "target", file=str(target))
-        ET.SubElement(disk, "driver", type="qcow2")
-    return ET.tostring(root, encoding="unicode")
 
 
 def _cpu_of(capabilities: str) -> dict[str, Any]:

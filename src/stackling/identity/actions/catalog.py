@@ -28,7 +28,7 @@ def url_of(template: str, *, user_id: str | None, project_id: str | None) -> str
 
 def shown(tx: Tx, cloud: Cloud, *, user_id: str, project_id: str | None) -> list[dict[str, Any]]:
     """The catalog as tokens carry it: enabled services with their enabled endpoints."""
-    only = _associated(tx, project_id) if project_id else None
+    only = associated(tx, project_id) if project_id else None
     made: dict[str, dict[str, Any]] = {}
     for row in tx.execute(_ALL):
         entry = made.setdefault(
@@ -60,7 +60,7 @@ _ALL = (
 )
 
 
-def _associated(tx: Tx, project_id: str) -> set[str] | None:
+def associated(tx: Tx, project_id: str) -> set[str] | None:
     """The endpoints that the project was narrowed to; None where it never was."""
     own = set(tx.execute(sa.select(project_endpoint.c.endpoint_id).where(project_endpoint.c.project_id == project_id)).scalars())
     groups = list(

@@ -57,6 +57,9 @@ def build(recipe: Recipe, out: Path, *, cache: Path, progress: Callable[[str], N
         # Another process may have built it while this one waited.
         if (built := _existing(recipe, out)) is not None:
             return built
+        # What a killed build left behind.
+        for leftover in cache.glob("build-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix="build-", dir=cache) as scratch:
             return _build(recipe, out, cache, Path(scratch), progress)
 
@@ -96,7 +99,6 @@ def _build(
     described = {name: value for name, value in vars(built).items() if name != "path"}
     _description(finished).write_text(json.dumps(described, indent=1) + "\n")
     os.replace(_description(finished), _description(out))
-    shutil.rmtree(scratch / "unpacked", ignore_errors=True)
     progress("done")
     return built
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from stackling.base import ids
-from stackling.base.cloud import Cloud
+from stackling.base.clock import Clock
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import NotFound
@@ -15,16 +15,16 @@ from stackling.volume.state.message import message
 KEPT = timedelta(days=30)
 
 
-def create(tx: Tx, cloud: Cloud, *, project_id: str, event_id: str, resource_type: str, resource_id: str, request_id: str | None, says: str) -> None:
-    """Tell a project what happened to one of its resources."""
-    now = cloud.clock.now()
+def create(tx: Tx, about: Row, *, event_id: str, resource_type: str, says: str) -> None:
+    """Tell the project of `about`, a volume or snapshot, what happened to it."""
+    now = Clock().now()  # a step that fails is not told the cloud's clock
     values = {
         "id": ids.uuid4(),
-        "project_id": project_id,
+        "project_id": about.project_id,
         "event_id": event_id,
         "resource_type": resource_type,
-        "resource_id": resource_id,
-        "request_id": request_id,
+        "resource_id": about.id,
+        "request_id": about.request_id,
         "says": says,
         "created_at": now,
         "until": now + KEPT,

@@ -104,9 +104,7 @@ def extend(row: Row, cloud: Cloud) -> Outcome:
     """Grow it where it is, also under a running guest."""
     with asking():
         cloud.driver(Backend, row.host).extend(row.id, row.wanted_size)
-    with cloud.db.read() as tx:
-        states = set(tx.execute(sa.select(attachments.c.state).where(attachments.c.volume_id == row.id)).scalars())
-    return settle(attachment.state_of(states), size=row.wanted_size)
+    return settle(State.AVAILABLE, then=lambda tx: attachment.settle(tx, cloud, row.id), size=row.wanted_size)
 
 
 @machine.step(State.DELETING, within=None)
@@ -152,16 +150,12 @@ _FAILED = {
 def fail(row: Row, why: str) -> Outcome:
     """The error state of what was asked, and a message to the project that says why."""
     state, event, did = _FAILED.get(row.state, (State.ERROR, "VOLUME_VOLUME_001_001", "change volume"))
-    says = f"{did}: {why}"
-    # What it was to grow to counts no longer.
-    columns = {"wanted_size": row.size}
-    return settle(state, then=_complain(row, event, says), **columns)
 
-
-def _complain(row: Row, event: str, says: str) -> Callable[[Tx], None]:
     def complain(tx: Tx) -> None:
-        message.tell(tx, project_id=row.project_id, event_id=event, resource_type="VOLUME", resource_id=row.id, request_id=row.request_id, says=says)
+        message.create(tx, row, event_id=event, resource_type="VOLUME", says=f"{did}: {why}")
         if row.server_id:
-            message.wake_server(tx, row.server_id)
+            # Any instant that has passed is due now.
+            jobs.wake(tx, "compute.server", row.server_id, now=row.created_at)
 
-    return complain
+    # What it was to grow to counts no longer.
+    return settle(state, then=complain, wanted_size=row.size)
