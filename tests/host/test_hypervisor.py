@@ -304,7 +304,7 @@ for _ in range(100):
 def test_an_agent_may_be_killed_at_any_line(rig: Host) -> None:
     chance = random.Random(7)
     domain = msgspec.structs.replace(rig.domain(), disks=(rig.disk("vdb"),), nics=(rig.nic(),))
-    for _ in range(25):
+    for _ in range(10):
         with subprocess.Popen(
             [sys.executable, "-c", KILLED], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as agent:

@@ -265,3 +265,14 @@ def test_the_fake_fails_and_loses_replies_when_told(world: World) -> None:
     assert not fabric.ports()[world.port.id].up
     fabric.ensure(world.port)
     assert fabric.ports()[world.port.id].chassis == "host1"
+
+
+def test_a_comparison_says_what_a_resync_would_do_and_changes_nothing(bed: Any, world: World) -> None:
+    for thing in world.things:
+        bed.fabric.ensure(thing)
+    assert bed.fabric.resync(world.things, repair=False) == bed.fabric.resync(world.things)
+    fewer = [thing for thing in world.things if thing.kind is not Kind.FLOATING_IP]
+    said = bed.fabric.resync(fewer, repair=False)
+    assert {key.kind for key in said.removed} == {Kind.FLOATING_IP}
+    assert bed.fabric.resync(world.things, repair=False).created == ()
+    assert bed.fabric.resync(fewer) == said

@@ -28,7 +28,7 @@ class Background:
             if future is None:
                 future = self._works[key] = Future()
                 threading.Thread(
-                    target=self._do, args=(future, work), name=f"{self._name}-{key}", daemon=True
+                    target=self._do, args=(key, future, work), name=f"{self._name}-{key}", daemon=True
                 ).start()
         try:
             future.exception(timeout=wait)
@@ -46,11 +46,13 @@ class Background:
         with self._lock:
             return {key for key, future in self._works.items() if not future.done()}
 
-    @staticmethod
-    def _do(future: Future[None], work: Callable[[], None]) -> None:
+    def _do(self, key: str, future: Future[None], work: Callable[[], None]) -> None:
         try:
             work()
         except BaseException as error:  # noqa: BLE001 - it is raised in the thread that asks
             future.set_exception(error)
         else:
+            # Success is not kept: by the next call somebody may have undone it.
+            with self._lock:
+                self._works.pop(key, None)
             future.set_result(None)

@@ -32,14 +32,14 @@ class Section(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """Base of the sections."""
 
 
-class Paths(Section):
+class Paths(Section, frozen=True):
     state_dir: Annotated[str, _says("Everything that must survive: database, keys, images, disks.")] = "/var/lib/stackling"
     run_dir: Annotated[str, _says("Pid files, sockets and marks that a reboot may lose.")] = "/run/stackling"
     log_dir: Annotated[str, _says("Logs of the cloud's own processes.")] = "/var/log/stackling"
     config_dir: Annotated[str, _says("clouds.yaml, openrc, the admin's password and policy.yaml.")] = "/etc/stackling"
 
 
-class Api(Section):
+class Api(Section, frozen=True):
     listen: Annotated[str, _says("Address the API listens on. Loopback until told otherwise.")] = "127.0.0.1"
     port: Annotated[Port, _says("TCP port of the API; every service is a path below it.")] = 9500
     public_url: Annotated[str, _says("URL under which clients reach the API, for catalog and links. Empty: made from listen and port.")] = ""
@@ -49,16 +49,16 @@ class Api(Section):
     max_body_mib: Annotated[Positive, _says("Largest JSON body accepted, MiB. Image data is not counted.")] = 1
 
 
-class DatabaseOptions(Section):
+class DatabaseOptions(Section, frozen=True):
     url: Annotated[str, _says("SQLAlchemy URL. Empty: SQLite in the state directory. postgresql+psycopg://… for many machines.")] = ""
 
 
-class Log(Section):
+class Log(Section, frozen=True):
     level: Annotated[typing.Literal["debug", "info", "warning", "error"], _says("The least severe that is logged.")] = "info"
     requests: Annotated[bool, _says("One line a request with id, user, project, status and milliseconds.")] = True
 
 
-class Identity(Section):
+class Identity(Section, frozen=True):
     region: Annotated[str, Meta(min_length=1, max_length=255), _says("Name of the region in the catalog.")] = "RegionOne"
     admin_name: Annotated[str, _says("Name of the first administrator.")] = "admin"
     token_lifetime: Annotated[Positive, _says("Seconds a token lives.")] = 3600
@@ -76,12 +76,12 @@ class Identity(Section):
     disable_inactive_days: Annotated[int, Meta(ge=0), _says("Days without a login that lock a user out; 0: never.")] = 0
 
 
-class Image(Section):
+class Image(Section, frozen=True):
     ready_image: Annotated[bool, _says("Build and register the ready image at first start.")] = True
     max_size_gib: Annotated[Positive, _says("Largest image accepted, GiB.")] = 64
 
 
-class Compute(Section):
+class Compute(Section, frozen=True):
     availability_zone: Annotated[str, _says("Zone of hosts that belong to no aggregate with one.")] = "nova"
     cpu_allocation_ratio: Annotated[float, Meta(gt=0), _says("Virtual CPUs a physical one is sold as.")] = 16.0
     ram_allocation_ratio: Annotated[float, Meta(gt=0), _says("MiB sold per MiB of memory.")] = 1.0
@@ -99,7 +99,7 @@ class Compute(Section):
     metadata_items: Annotated[Limit, _says("Quota: metadata items of a server.")] = 128
 
 
-class ExternalNetwork(Section):
+class ExternalNetwork(Section, frozen=True):
     name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_.-]{1,64}$"), _says("Name of the network, and of its physical network.")] = "public"
     cidr: Annotated[str, _says("Its subnet.")] = "172.24.4.0/24"
     gateway: Annotated[str, _says("Gateway of the subnet; on one machine an address of the host itself.")] = "172.24.4.1"
@@ -111,7 +111,7 @@ class ExternalNetwork(Section):
     shared: Annotated[bool, _says("Let projects put servers on it directly.")] = False
 
 
-class Network(Section):
+class Network(Section, frozen=True):
     external: Annotated[list[ExternalNetwork], _says("External networks; the first is the default one.")] = field(default_factory=lambda: [ExternalNetwork()])
     mtu: Annotated[int, Meta(ge=1280, le=65535), _says("Largest packet of the underlay; tenants get 58 bytes less for Geneve.")] = 1500
     dns_servers: Annotated[list[str], _says("Resolvers given to subnets that name none.")] = field(default_factory=list)
@@ -129,7 +129,7 @@ class Network(Section):
     rbac_policies: Annotated[Limit, _says("Quota: RBAC policies of a project.")] = 10
 
 
-class Volume(Section):
+class Volume(Section, frozen=True):
     default_type: Annotated[str, _says("Name of the volume type that is used when none is named.")] = "local"
     format: Annotated[typing.Literal["qcow2", "raw"], _says("Format of volume files.")] = "qcow2"
     volumes: Annotated[Limit, _says("Quota: volumes of a project; -1 is no limit.")] = 10
@@ -141,17 +141,17 @@ class Volume(Section):
     groups: Annotated[Limit, _says("Quota: volume groups of a project.")] = 10
 
 
-class Node(Section):
+class Node(Section, frozen=True):
     hostname: Annotated[str, _says("Name of this host in the cloud. Empty: the machine's own.")] = ""
     accel: Annotated[typing.Literal["auto", "kvm", "tcg"], _says("How guests run; auto boots a probe to learn whether KVM works.")] = "auto"
     start_services: Annotated[bool, _says("Start Open vSwitch, OVN and libvirt where they don't run.")] = True
 
 
-class Worker(Section):
+class Worker(Section, frozen=True):
     threads: Annotated[Positive, _says("Jobs worked on at once in a process.")] = 8
 
 
-class Config(Section):
+class Config(Section, frozen=True):
     """All options, by section."""
 
     paths: Paths = Paths()

@@ -66,13 +66,12 @@ class Database:
         self.engine = sa.create_engine(self.url, **options)
         self._writing = threading.Lock()
         self._writer: int | None = None
+        self._write_engine: Any = self.engine
         self._after: list[Callable[[set[str]], None]] = []
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", lambda c, _: _sqlite_connect(c, durable))
             sa.event.listen(self.engine, "begin", _sqlite_begin)
             self._write_engine = self.engine.execution_options(stackling_write=True)
-        else:
-            self._write_engine = self.engine
 
     def after_commit(self, hear: Callable[[set[str]], None]) -> None:
         """Have `hear` called with the notes of each committed transaction that left some."""

@@ -39,7 +39,7 @@ def page(
             order.append(rank.desc() if down else rank.asc())
         order.append(column.desc() if down else column.asc())
         if after is not None:
-            value = after._mapping[column.key]
+            value = after._mapping[str(column.key)]
             if filled is not None:
                 keys.append((sa.case((filled, 1), else_=0), 0 if value is None else 1, down))
             if value is not None:

@@ -134,7 +134,7 @@ def _view(cls: type[Struct], version: Version) -> tuple[tuple[str, str], ...]:
 @functools.lru_cache(maxsize=4096)
 def at(cls: type[T], version: Version) -> type[T]:
     """`cls` with just the fields that exist at `version`, wherever a struct stands inside a struct as well."""
-    here = [s for s in _slots(cls) if s.first <= version <= s.last]  # type: ignore[type-var,arg-type]
+    here = [s for s in _slots(cls) if s.first <= version <= s.last]  # type: ignore[arg-type]
     fields: list[Any] = []
     for s in here:
         default = s.field.default
@@ -152,7 +152,7 @@ def at(cls: type[T], version: Version) -> type[T]:
         fields,
         kw_only=True,
         forbid_unknown_fields=config.forbid_unknown_fields,
-        namespace={"__getattr__": _absent(frozenset(s.attr for s in _slots(cls)))},  # type: ignore[type-var,arg-type]
+        namespace={"__getattr__": _absent(frozenset(s.attr for s in _slots(cls)))},  # type: ignore[arg-type]
         module=cls.__module__,
         tag=config.tag,
         tag_field=config.tag_field,

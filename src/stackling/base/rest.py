@@ -21,6 +21,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.errors import (
     BadRequest,
+    Conflict,
     Error,
     Forbidden,
     MethodNotAllowed,
@@ -115,7 +116,7 @@ def raw_body(req: Request, most: int = 1 << 20) -> bytes:
     data = req.bounded_stream.read(most + 1) if length is None else req.bounded_stream.read(length)
     if len(data) > most:
         raise TooLarge(f"Request body is larger than {most} bytes.")
-    return cast(bytes, data)
+    return data
 
 
 _MOST = "stackling.max_body"
@@ -253,6 +254,7 @@ def application(
     app.resp_options.xml_error_serialization = False
     app.resp_options.media_handlers[falcon.MEDIA_JSON] = _Json()
     app.add_error_handler(Exception, outer.on_error)
+    app.add_error_handler(falcon.HTTPError, outer.on_error)  # which Falcon would answer itself
     for service in services:
         for path, resource in service.routes(cloud):
             app.add_route((service.prefix + path).rstrip("/") or "/", resource)
@@ -297,7 +299,7 @@ class _Outer:
         self.log = log.get("api")
 
     def process_request(self, req: Request, resp: Response) -> None:
-        context: Context = req.context
+        context = cast(Context, req.context)
         req.env[_MOST] = self.cloud.config.api.max_body_mib << 20
         given = req.get_header("X-Openstack-Request-Id") or ""
         context.global_request_id = given if given.startswith("req-") and len(given) == 40 else None
@@ -308,9 +310,6 @@ class _Outer:
         if service is None:
             return
         req.env["stackling.path"] = req.path
-        roots = (service.prefix, service.prefix + service.version_root)
-        if not service.trailing_slash and req.env.get("PATH_INFO", "").endswith("/") and req.path not in roots:
-            raise falcon.HTTPRouteNotFound()
         if service.scoped:
             self._strip_project(req, service)
         if service.versions:
@@ -324,6 +323,9 @@ class _Outer:
                 context.caller.request_id = context.request_id
             except Unauthorized:
                 context.caller = None  # public routes answer; all others say 401 in process_resource
+        roots = (service.prefix, service.prefix + service.version_root)
+        if not service.trailing_slash and req.env.get("PATH_INFO", "").endswith("/") and req.path not in roots:
+            raise falcon.HTTPRouteNotFound()
 
     def _strip_project(self, req: Request, service: Service) -> None:
         root = service.prefix + service.version_root
@@ -343,7 +345,7 @@ class _Outer:
             raise BadRequest(f"Malformed request URL: URL's project_id '{inside}' doesn't match Context's project_id '{who.project_id}'")
 
     def process_response(self, req: Request, resp: Response, resource: object, succeeded: bool) -> None:
-        context: Context = req.context
+        context = cast(Context, req.context)
         resp.set_header("X-Openstack-Request-Id", context.request_id)
         service = context.service
         if service is not None:
@@ -359,7 +361,7 @@ class _Outer:
                 service.headers(req, resp)
         took = time.perf_counter() - context.started
         name = service.name if service else "-"
-        self.instruments.requests.labels(name, req.method, resp.status[:3]).inc()
+        self.instruments.requests.labels(name, req.method, str(resp.status)[:3]).inc()
         self.instruments.seconds.labels(name, req.method).observe(took)
         if self.cloud.config.log.requests:
             who = context.caller
@@ -370,7 +372,7 @@ class _Outer:
                 service=name,
                 method=req.method,
                 path=req.env.get("stackling.path", req.path),
-                status=int(resp.status[:3]),
+                status=int(str(resp.status)[:3]),
                 user=who.user_id if who else None,
                 project=who.project_id if who else None,
                 ms=round(took * 1000, 2),
@@ -378,7 +380,7 @@ class _Outer:
 
     def on_error(self, req: Request, resp: Response, error: Exception, params: Any) -> None:
         kind, known = _known(error)
-        context: Context = req.context
+        context = cast(Context, req.context)
         if known is None:
             self.log.exception("api.bug", request_id=context.request_id, method=req.method, path=req.path)
             known = Error("An unexpected error prevented the server from fulfilling your request.")
@@ -424,4 +426,6 @@ def _known(error: Exception) -> tuple[str, Error | None]:
         return "error", kinds.get(status, BadRequest)(error.description or error.title or "")
     if isinstance(error, (UnicodeError, OverflowError, sa.exc.DataError)):
         return "error", BadRequest("The request holds text or numbers that can't be kept.", detail=repr(error))
+    if isinstance(error, sa.exc.IntegrityError):
+        return "error", Conflict("Another request changed the same thing at this moment; try again.", detail=repr(error))
     return "error", None

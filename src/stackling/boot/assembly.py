@@ -4,7 +4,7 @@ Every process is made here: the API serves `application`, the worker runs `machi
 is the caller's choice (real ones in `boot.node`, fake ones in `boot.fake` and the tests).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -59,10 +59,10 @@ def prepare(cloud: Cloud) -> None:
             bootstrap(tx, cloud)
 
 
-def application(cloud: Cloud) -> Callable[..., Any]:
-    """The WSGI app of all services."""
+def application(cloud: Cloud, extra: Iterable[tuple[str, object]] = ()) -> Callable[..., Any]:
+    """The WSGI app of all services, and `extra` routes beside them."""
     authenticate = _room("identity", "actions.token").authenticator(cloud)
-    return rest.application(cloud, services(), authenticate, extra=[("/", Root(cloud))])
+    return rest.application(cloud, services(), authenticate, extra=[("/", Root(cloud)), *extra])
 
 
 class Root:

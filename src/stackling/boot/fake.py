@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from stackling.base.cloud import Cloud
 from stackling.boot import events, ready_image
@@ -46,6 +46,8 @@ class FakeNode:
 
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
+        self.daemons: list[Any] = []
+        self.says: list[str] = []
         plug(cloud, ["fake1", "fake2"])
 
     def run(self) -> None:

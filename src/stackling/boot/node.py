@@ -1,25 +1,29 @@
 """The node: this host's agent with its real drivers, and the daemons that it stands on."""
 
+import contextlib
 import threading
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 from stackling.base import log
 from stackling.base.cloud import Cloud
 from stackling.base.config import Config, ExternalNetwork
 from stackling.boot import events, ready_image
 from stackling.compute.driver import Hypervisor
+from stackling.compute.drivers.libvirt import LibvirtHypervisor
 from stackling.image import store
-from stackling.network.driver import Fabric
+from stackling.image.cache import ImageCache
+from stackling.network.driver import Fabric, FabricError
 from stackling.network.drivers.ovn import OvnFabric
-from stackling.node import bridges, kvm
+from stackling.node import bridges, kvm, libvirtd
 from stackling.node.agent import NodeAgent, NodeConfig
 from stackling.node.bridges import External
 from stackling.node.daemon import DaemonError
 from stackling.node.services import Service, Services
 from stackling.volume.driver import Backend
 
-_LOOK = 5.0  # seconds between looks at the daemons
+_LOOK = 15.0  # seconds between looks at the daemons
 
 
 def hostname(config: Config) -> str:
@@ -124,15 +128,43 @@ def connect(cloud: Cloud) -> Node:
     return Node(cloud)
 
 
-def stop_services(config: Config) -> None:
-    """End the daemons that the cloud started, unless guests still need them."""
-    services(config).stop()
+def stop_services(config: Config) -> list[int]:
+    """End the daemons that the cloud started. While guests run all stay, for the guests' sake; returns the guests'
+    process ids."""
+    running = libvirtd.guests()
+    if not running:
+        services(config).stop()
+    return running
 
 
 def purge(config: Config) -> None:
-    """Remove every guest, and everything else that the cloud made on this host."""
-    from stackling.node import guests
+    """Remove every guest, and everything else that the cloud made on this host.
 
-    guests.remove_all(Path(config.paths.state_dir) / "node")
-    services(config).purge()
+    What OVN holds goes with its databases when the cloud made them; in somebody else's, our rows are removed.
+    """
+    daemons = services(config)
+    if any(not daemon.healthy for daemon in daemons.status()):
+        daemons.ensure()
+    home = Path(config.paths.state_dir) / "node"
+    hypervisor = LibvirtHypervisor(home, Path(config.paths.run_dir), ImageCache(home / "images", _NoImages()), home / "images", accel="tcg")
+    try:
+        for id in hypervisor.observe():
+            hypervisor.remove(id)
+    finally:
+        hypervisor.close()
+    with contextlib.suppress(FabricError):  # then its databases, which go next, were ours or can't be reached
+        fabric = OvnFabric(config.network.ovn_northbound, config.network.ovn_southbound)
+        fabric.resync([])
+        fabric.close()
+    daemons.purge()
     bridges.forget_masquerade()
+
+
+class _NoImages:
+    """Removing guests needs no images."""
+
+    def path(self, image_id: str) -> Path | None:
+        return None
+
+    def open(self, image_id: str) -> BinaryIO:
+        raise FileNotFoundError(image_id)

@@ -81,7 +81,7 @@ def load(config: Config, *, fake: bool) -> Callable[..., Any]:
     _die_with_parent()
     log.setup(level=config.log.level)
     from stackling.base.db import Database
-    from stackling.boot import assembly, schema
+    from stackling.boot import assembly, credentials, health, schema, worker
 
     cloud = assembly.assemble(config, Database(config.database_url, pool_size=config.api.threads + config.worker.threads))
     schema.upgrade(cloud.db)
@@ -93,11 +93,10 @@ def load(config: Config, *, fake: bool) -> Callable[..., Any]:
     part = node.connect(cloud)
     if first:
         assembly.prepare(cloud)
+        credentials.write(config)
         threading.Thread(target=part.run, name="node", daemon=True).start()
-        from stackling.boot import worker
-
         worker.run(cloud)
-    return assembly.application(cloud)
+    return assembly.application(cloud, health.routes(cloud, part))
 
 
 _held: list[Any] = []

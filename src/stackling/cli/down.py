@@ -30,7 +30,9 @@ def down(
         if purge:
             node.purge(config)
         else:
-            node.stop_services(config)
+            guests = node.stop_services(config)
+            if guests:
+                print(f"{len(guests)} guests go on running, and with them Open vSwitch, OVN and libvirt.")
     if purge:
         for name in ("state_dir", "run_dir", "log_dir", "config_dir"):
             shutil.rmtree(getattr(config.paths, name), ignore_errors=True)

@@ -6,7 +6,6 @@ Each is a kind of `base.errors`; the names are Neutron's.
 from stackling.base.errors import BadRequest, Conflict, NotFound, PreconditionFailed
 
 
-
 class AddressScopeNotFound(NotFound):
     pass
 
@@ -20,6 +19,14 @@ class ExternalGatewayForFloatingIPNotFound(NotFound):
 
 
 class FloatingIPNotFound(NotFound):
+    pass
+
+
+class MeteringLabelNotFound(NotFound):
+    pass
+
+
+class MeteringLabelRuleNotFound(NotFound):
     pass
 
 
@@ -192,6 +199,10 @@ class L3PortInUse(Conflict):
 
 
 class MacAddressInUse(Conflict):
+    pass
+
+
+class MeteringLabelRuleOverlaps(Conflict):
     pass
 
 

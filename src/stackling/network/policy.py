@@ -20,7 +20,7 @@ SERVICE = "rule:admin_only or role:service"
 ANY = "@"
 
 
-class FieldCheck(policy.Check):  # type: ignore[misc]
+class FieldCheck(policy.Check):
     """`field:<collection>:<attribute>=<value>`: whether the target's attribute has that value, or fits `~<regex>`."""
 
     def __init__(self, kind: str, match: str) -> None:
@@ -145,6 +145,13 @@ RULES = [
     *_rules(READER, "get_quota"),
     *_rules(ADMIN, "update_quota", "delete_quota"),
     *_rules(ADMIN, "get_agent", "update_agent", "delete_agent"),
+    *_rules(ADMIN, "get_l3-agents", "get_l3-routers", "create_l3-router", "delete_l3-router"),
+    *_rules(ADMIN, "get_dhcp-agents", "get_dhcp-networks", "create_dhcp-network", "delete_dhcp-network"),
+    *(
+        rule
+        for noun in ("metering_label", "metering_label_rule")
+        for rule in _rules(ADMIN, f"create_{noun}", f"get_{noun}", f"delete_{noun}")
+    ),
     *_rules(ANY, "get_availability_zone", "get_service_provider"),
     *_rules(MEMBER, "get_auto_allocated_topology", "delete_auto_allocated_topology"),
 ]

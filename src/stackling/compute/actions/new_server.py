@@ -29,6 +29,7 @@ from stackling.network.actions import security_group as security_groups
 from stackling.placement.actions import allocation
 from stackling.placement.actions.allocation import NoHost
 from stackling.volume.actions import attachment as attachments
+from stackling.volume.actions import snapshot as snapshots
 from stackling.volume.actions import volume as volumes
 
 MOST_TAGS = 50
@@ -320,9 +321,8 @@ def _local_root(plan: _Plan) -> bool:
 
 
 def _take(tx: Tx, cloud: Cloud, caller: Caller, plan: _Plan, id: str) -> dict[str, Any]:
-    """Volumes, a host, ports: in this order, since a volume's file may tie the server to a host. Raises NoHost."""
-    choice = structs.replace(plan.choice, volume_hosts={})
-    building = _take_disks(tx, cloud, caller, plan, id, choice)
+    """A host, ports, volumes. Volumes that are there tie the server to their host. Raises NoHost."""
+    choice = structs.replace(plan.choice, volume_hosts=_volume_hosts(tx, caller, plan))
     found = scheduling.candidates(tx, cloud, choice)
     try:
         host = allocation.claim(
@@ -339,30 +339,49 @@ def _take(tx: Tx, cloud: Cloud, caller: Caller, plan: _Plan, id: str) -> dict[st
         )
     except NoHost as e:
         raise NoHost({**found.reasons, **e.reasons}) from None
+    _take_ports(tx, cloud, caller, plan, id, host)
+    building = _take_disks(tx, cloud, caller, plan, id, host)
+    return {"host": host, "state": State.BUILDING if building else State.SPAWNING}
+
+
+def _volume_hosts(tx: Tx, caller: Caller, plan: _Plan) -> dict[str, str]:
+    """The hosts of the volumes and snapshots that are there already, by their ids."""
+    found = {}
+    for disk in plan.disks:
+        try:
+            if disk.source == "volume":
+                found[disk.source_id or ""] = attachments.backend_of(tx, volumes.get(tx, caller, disk.source_id or "").id)
+            elif disk.source == "snapshot":
+                found[disk.source_id or ""] = attachments.backend_of(tx, snapshots.get(tx, caller, disk.source_id or "").volume_id)
+        except NotFound as e:
+            raise BadRequest(f"Block Device Mapping is Invalid: {e.says}") from None
+    return found
+
+
+def _take_ports(tx: Tx, cloud: Cloud, caller: Caller, plan: _Plan, id: str, host: str) -> None:
     zone = plan.choice.zone or cloud.config.compute.availability_zone
-    try:
-        for wanted in plan.nics:
+    for wanted in plan.nics:
+        try:
             if wanted.port_id:
-                port = ports.take_for_server(tx, cloud, caller, wanted.port_id, server_id=id, host=host)
+                port = ports.take_for_server(tx, cloud, caller, wanted.port_id, server_id=id, host=host, availability_zone=zone)
             else:
                 port = ports.create_for_server(
                     tx,
                     cloud,
                     caller,
                     server_id=id,
-                    network_id=wanted.network_id,
+                    network_id=wanted.network_id or "",
                     fixed_ip=wanted.fixed_ip,
                     security_group_ids=plan.groups,
                     host=host,
                     availability_zone=zone,
                 )
-            tx.execute(sa.insert(nic).values(port_id=port.id, server_id=id, state=Plugged.WANTED, tag=wanted.tag, created_at=cloud.clock.now()))
-    except NotFound as e:
-        raise BadRequest(e.says) from None
-    return {"host": host, "state": State.BUILDING if building else State.SPAWNING}
+        except NotFound as e:
+            raise BadRequest(e.says) from None
+        tx.execute(sa.insert(nic).values(port_id=port.id, server_id=id, state=Plugged.WANTED, tag=wanted.tag, created_at=cloud.clock.now()))
 
 
-def _take_disks(tx: Tx, cloud: Cloud, caller: Caller, plan: _Plan, id: str, choice: scheduling.Choice) -> bool:
+def _take_disks(tx: Tx, cloud: Cloud, caller: Caller, plan: _Plan, id: str, host: str) -> bool:
     """Write the disks, reserve the volumes that are there and order those that are not. True: some must be made."""
     building = False
     for place, disk in enumerate(disks.with_devices(plan.disks, plan.flavor)):
@@ -384,18 +403,19 @@ def _take_disks(tx: Tx, cloud: Cloud, caller: Caller, plan: _Plan, id: str, choi
         }
         if disk.destination == "volume":
             try:
-                values |= _take_volume(tx, cloud, caller, disk, id, plan)
+                values |= _take_volume(tx, cloud, caller, disk, id, plan, host)
             except NotFound as e:
                 raise BadRequest(f"Block Device Mapping is Invalid: {e.says}") from None
             building = building or values.get("attachment_id") is None
-            if where := attachments.backend_of(tx, values["volume_id"]):
-                choice.volume_hosts[values["volume_id"]] = where
         tx.execute(sa.insert(block_device).values(**values))
     return building
 
 
-def _take_volume(tx: Tx, cloud: Cloud, caller: Caller, disk: NewDisk, id: str, plan: _Plan) -> dict[str, Any]:
+def _take_volume(tx: Tx, cloud: Cloud, caller: Caller, disk: NewDisk, id: str, plan: _Plan, host: str) -> dict[str, Any]:
     if disk.source == "volume":
+        assert disk.source_id is not None
+        if disk.boot_index == 0 and not volumes.get(tx, caller, disk.source_id).bootable:
+            raise BadRequest(f"Block Device {disk.source_id} is not bootable.")
         held = attachments.reserve(tx, cloud, caller, disk.source_id, id, device=f"/dev/{disk.device}")
         return {"volume_id": disk.source_id, "attachment_id": held.id}
     size = disk.size
@@ -409,9 +429,10 @@ def _take_volume(tx: Tx, cloud: Cloud, caller: Caller, disk: NewDisk, id: str, p
         caller,
         size_gib=size,
         name="",
-        source=(disk.source, disk.source_id) if disk.source != "blank" else None,
+        source=None if disk.source == "blank" else (disk.source, disk.source_id or ""),
         volume_type=disk.volume_type,
-        availability_zone=plan.choice.zone,
+        server_id=id,
+        host=host,
     )
     return {"volume_id": made.id}
 

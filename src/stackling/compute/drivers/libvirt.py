@@ -349,19 +349,21 @@ class LibvirtHypervisor:
         if domain.image is not None and not self.ensure_image(domain.image):
             raise NotReady(f"Image {domain.image.id} is being fetched")
         files = self._files.prepare(domain, renew_config_drive=renew)
-        found = self._libvirt.get().defineXML(domain_xml(domain, files, self._accel, self._bridge))
+        with self._asking("libvirt did not take the server's definition"):
+            found = self._libvirt.get().defineXML(domain_xml(domain, files, self._accel, self._bridge))
         if not domain.running:
             if before is None:
                 self._files.mark_stopped(domain.id, Stopped.ASKED)
             return
         self._files.mark_stopped(domain.id, None)
-        try:
-            found.create()
-        except libvirt.libvirtError as error:
-            if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID and found.isActive():
-                return
-            self._check_bridge(domain)
-            raise
+        with self._asking("The server's machine did not start"):
+            try:
+                found.create()
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID and found.isActive():
+                    return
+                self._check_bridge(domain)
+                raise
 
     def _reconcile(self, found: libvirt.virDomain, domain: Domain) -> None:
         """The domain runs: plug and unplug, and remember the description for its next start."""

@@ -64,13 +64,13 @@ def _local(device: Row) -> LocalDisk:
 def _nic(plug: Plug) -> Nic:
     metadata = None
     if plug.metadata is not None:
-        metadata = MetadataPort(port_id=plug.metadata.port_id, mac=plug.metadata.mac, cidrs=tuple(plug.metadata.cidrs))
+        metadata = MetadataPort(port_id=plug.metadata.port_id, mac=plug.metadata.mac_address, cidrs=plug.metadata.cidrs)
     return Nic(
         port_id=plug.port_id,
         mac=plug.mac_address,
         network_id=plug.network_id,
         mtu=plug.mtu,
-        fixed_ips=tuple(f.ip for f in plug.fixed_ips),
+        fixed_ips=tuple(f.ip_address for f in plug.fixed_ips),
         metadata=metadata,
     )
 
@@ -128,17 +128,17 @@ def network_data(plugs: list[Plug]) -> dict[str, Any]:
         link = tap_name(plug.port_id)
         links.append({"id": link, "vif_id": plug.port_id, "type": "ovs", "mtu": plug.mtu, "ethernet_mac_address": plug.mac_address})
         for fixed in plug.fixed_ips:
-            net = ipaddress.ip_network(f"{fixed.ip}/{fixed.prefixlen}", strict=False)
-            routes = [_route(r.destination, r.nexthop) for r in fixed.routes]
-            if fixed.gateway:
-                routes.insert(0, _route("0.0.0.0/0" if net.version == 4 else "::/0", fixed.gateway))
-            dns = [{"type": "dns", "address": a} for a in fixed.dns]
+            net = ipaddress.ip_network(f"{fixed.ip_address}/{fixed.prefixlen}", strict=False)
+            routes = [_route(r.destination, r.nexthop) for r in fixed.host_routes]
+            if fixed.gateway_ip:
+                routes.insert(0, _route("0.0.0.0/0" if net.version == 4 else "::/0", fixed.gateway_ip))
+            dns = [{"type": "dns", "address": a} for a in fixed.dns_nameservers]
             networks.append(
                 {
                     "id": f"network{len(networks)}",
                     "type": f"ipv{net.version}",
                     "link": link,
-                    "ip_address": fixed.ip,
+                    "ip_address": fixed.ip_address,
                     "netmask": str(net.netmask),
                     "routes": routes,
                     "network_id": plug.network_id,
@@ -156,7 +156,7 @@ def _route(destination: str, gateway: str) -> dict[str, str]:
 
 def ec2_tree(row: Row, *, devices: list[Row], plugs: list[Plug], zone: str) -> dict[str, Any]:
     """What EC2's metadata service would say: directories are dicts."""
-    fixed = [f.ip for p in plugs for f in p.fixed_ips if ":" not in f.ip]
+    fixed = [f.ip_address for p in plugs for f in p.fixed_ips if f.ip_version == 4]
     floating = [ip for p in plugs for ip in p.floating_ips]
     groups = list(dict.fromkeys(name for p in plugs for name in p.security_group_names))
     mapping = {"ami": row.root_device, "root": f"/dev/{row.root_device}"}

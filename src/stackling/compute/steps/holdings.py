@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from stackling.base.cloud import Cloud
 from stackling.base.db import Row, Tx
+from stackling.base.errors import BadRequest, NotFound
 from stackling.compute.driver import Domain
 from stackling.compute.state import aggregate, block_device, nic
 from stackling.compute.state.block_device import Attached
@@ -53,13 +54,21 @@ class Holdings(Struct):
 
 
 def of(tx: Tx, cloud: Cloud, row: Row) -> Holdings:
-    devices = block_device.of(tx, row.id)
+    devices, backends = [], {}
+    for device in block_device.of(tx, row.id):
+        if device.volume_id:
+            try:
+                backends[device.volume_id] = attachments.backend_of(tx, device.volume_id)
+            except (NotFound, BadRequest):
+                if device.state != Attached.DETACHING:
+                    continue  # an admin deleted the volume by force: the guest loses it
+        devices.append(device)
     return Holdings(
         devices=devices,
         nics=nic.of(tx, row.id),
         plugs=ports.plugs(tx, row.id),
         zone=aggregate.zones(tx, cloud.config.compute.availability_zone).of(row.host),
-        backends={d.volume_id: attachments.backend_of(tx, d.volume_id) or "" for d in devices if d.volume_id},
+        backends=backends,
     )
 
 

@@ -46,37 +46,36 @@ class Regions(Resource):
         resp.media = self.listed(req, "regions", made)
 
     def on_post(self, req: Request, resp: Response) -> None:
-        self.make(req, resp, None)
-
-    def make(self, req: Request, resp: Response, region_id: str | None) -> None:
-        want, extra = wanted(req, "region", CreateRegion)
-        if region_id is not None and want.id not in (None, region_id):
-            raise BadRequest(f"Cannot create a region {region_id} with another id in the body.")
-        if want.id and "/" in want.id:
-            raise BadRequest("Invalid input for field/attribute id: a region's id has no slash.")
-        new = regions.NewRegion(
-            id=region_id or want.id,
-            description=want.description or "",
-            parent_region_id=want.parent_region_id,
-            extra=extra,
-        )
-        with self.db.begin() as tx:
-            row = regions.create(tx, rest.caller(req), new)
-        resp.status, resp.media = "201 Created", {"region": self.linked(req, f"/regions/{row.id}", region_shown(row))}
+        _make_region(self, req, resp, None)
 
 
-class Region(Regions):
+def _make_region(self: Resource, req: Request, resp: Response, region_id: str | None) -> None:
+    want, extra = wanted(req, "region", CreateRegion)
+    if region_id is not None and want.id not in (None, region_id):
+        raise BadRequest(f"Cannot create a region {region_id} with another id in the body.")
+    if want.id and "/" in want.id:
+        raise BadRequest("Invalid input for field/attribute id: a region's id has no slash.")
+    new = regions.NewRegion(
+        id=region_id or want.id,
+        description=want.description or "",
+        parent_region_id=want.parent_region_id,
+        extra=extra,
+    )
+    with self.db.begin() as tx:
+        row = regions.create(tx, rest.caller(req), new)
+    resp.status, resp.media = "201 Created", {"region": self.linked(req, f"/regions/{row.id}", region_shown(row))}
+
+
+class Region(Resource):
     """/v3/regions/{region_id}"""
 
-    on_post = None  # type: ignore[assignment]
-
-    def on_get(self, req: Request, resp: Response, region_id: str) -> None:  # type: ignore[override]
+    def on_get(self, req: Request, resp: Response, region_id: str) -> None:
         with self.db.read() as tx:
             row = regions.get(tx, rest.caller(req), region_id)
         resp.media = {"region": self.linked(req, f"/regions/{region_id}", region_shown(row))}
 
     def on_put(self, req: Request, resp: Response, region_id: str) -> None:
-        self.make(req, resp, region_id)
+        _make_region(self, req, resp, region_id)
 
     def on_patch(self, req: Request, resp: Response, region_id: str) -> None:
         want, extra = wanted(req, "region", UpdateRegion)

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 from stackling.network.errors import (
@@ -85,7 +86,7 @@ def checked_pools(pools: Iterable[Any], net: Prefix, gateway: Address | None) ->
             raise OutOfBoundsAllocationPool(f"The allocation pool {start}-{end} spans beyond the subnet cidr {net}.")
         made.append((start, end))
     made.sort(key=lambda p: int(p[0]))
-    for (a, b), (c, d) in zip(made, made[1:], strict=False):
+    for (a, b), (c, d) in pairwise(made):
         if int(c) <= int(b):
             raise OverlappingAllocationPools(f"Found overlapping allocation pools: {a}-{b} {c}-{d} for subnet {net}.")
     outside_pools(gateway, [{"start": str(a), "end": str(b)} for a, b in made])

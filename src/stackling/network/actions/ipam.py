@@ -139,7 +139,7 @@ def _asked(
     if row is None:
         row = next((s for s in subnets if ip_wanted in address.prefix(s.cidr, "cidr")), None)
         if row is None:
-            raise InvalidIpForNetwork("IP address %s is not a valid IP for any of the subnets on the specified network." % ip_wanted)
+            raise InvalidIpForNetwork(f"IP address {ip_wanted} is not a valid IP for any of the subnets on the specified network.")
     if ip_wanted not in address.prefix(row.cidr, "cidr"):
         raise InvalidIpForSubnet(f"IP address {ip_wanted} is not a valid IP for the specified subnet.")
     ip = str(ip_wanted)

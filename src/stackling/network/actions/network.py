@@ -231,7 +231,8 @@ def remove(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int | Non
     standard.check_revision(row, revision)
     tx.execute(sa.select(network.c.id).where(network.c.id == id).with_for_update())  # no port comes meanwhile
     ports = list(tx.execute(sa.select(port.c.id, port.c.device_owner).where(port.c.network_id == id)))
-    held = [p.id for p in ports if p.device_owner not in SELF_MADE]
+    idle = _idle_floating_ips(tx, id)
+    held = [p.id for p in ports if p.device_owner not in SELF_MADE and p.id not in idle]
     if held:
         raise NetworkInUse(
             f"Unable to complete operation on network {id}. There are one or more ports still in use on the network, "
@@ -239,15 +240,26 @@ def remove(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int | Non
         )
     subnets = list(tx.execute(sa.select(subnet.c.id).where(subnet.c.network_id == id)).scalars())
     now = cloud.clock.now()
+    for own in idle.values():
+        tx.execute(sa.delete(floating_ip).where(floating_ip.c.id == own))
+        jobs.start(tx, "network.floating_ip", own, now=now)
     if ports:
         tx.execute(sa.delete(ip_allocation).where(ip_allocation.c.port_id.in_([p.id for p in ports])))
         tx.execute(sa.delete(port).where(port.c.network_id == id))
     tx.execute(sa.delete(subnet).where(subnet.c.network_id == id))
     tx.execute(sa.delete(network).where(network.c.id == id))
-    standard.forget_tags(tx, [id, *subnets, *[p.id for p in ports]])
+    standard.forget_tags(tx, [id, *subnets, *[p.id for p in ports], *idle.values()])
     jobs.start(tx, KIND, id, now=now)
     for p in ports:
         jobs.start(tx, "network.port", p.id, now=now)
+
+
+def _idle_floating_ips(tx: Tx, id: str) -> dict[str, str]:
+    """Floating IPs of the network that lead nowhere, by the port that owns their address: they go with the network."""
+    query = sa.select(floating_ip.c.floating_port_id, floating_ip.c.id).where(
+        floating_ip.c.floating_network_id == id, floating_ip.c.port_id.is_(None)
+    )
+    return {row.floating_port_id: row.id for row in tx.execute(query)}
 
 
 def availability(tx: Tx, ids: Sequence[str]) -> dict[str, list[tuple[Row, int]]]:

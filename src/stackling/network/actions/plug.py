@@ -85,7 +85,11 @@ def _described(tx: Tx, rows: list[Row]) -> list[Plug]:
         return []
     port_ids = [r.id for r in rows]
     network_ids = list({r.network_id for r in rows})
-    addresses, nets, leads, names, metadata = {}, {}, {}, {}, {}
+    addresses: dict[str, list[Row]] = {}
+    nets: dict[str, Row] = {}
+    leads: dict[str, list[Row]] = {}
+    names: dict[str, list[tuple[str, str]]] = {}
+    metadata: dict[str, MetadataPort] = {}
     subnet_rows: dict[str, Row] = {}
     for start in range(0, len(port_ids), _AT_ONCE):
         some = port_ids[start : start + _AT_ONCE]

@@ -232,7 +232,7 @@ def _check_overlap(new: Row, present: Sequence[Row], router_id: str) -> None:
     for other in present:
         if other.id == new.id:
             raise BadRequest(f"Bad router request: Router already has a port on subnet {new.id}.")
-        if net.overlaps(address.prefix(other.cidr, "cidr")):  # type: ignore[arg-type]
+        if net.overlaps(address.prefix(other.cidr, "cidr")):
             raise BadRequest(f"Bad router request: Cidr {new.cidr} of subnet {new.id} overlaps with cidr {other.cidr} of subnet {other.id}.")
 
 

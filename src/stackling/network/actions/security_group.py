@@ -304,7 +304,7 @@ def _port(given: int | str | None, field: str) -> int | None:
     if isinstance(given, bool) or not text.lstrip("-").isascii() or not text.lstrip("-").isdigit() or len(text) > 9:
         raise SecurityGroupInvalidPortValue(f"Invalid value for port {text[:32]}")
     if not -1 <= int(text) <= 65535:
-        raise SecurityGroupInvalidPortValue(f"Invalid value for {field} {text}")
+        raise SecurityGroupInvalidPortValue(f"Invalid value for port {text} ({field})")
     return int(text)
 
 

@@ -1,6 +1,8 @@
 """What compute does with the ports of its servers. Its callers have asked their own policy; the network's is not asked again
 except for whether the caller can see the network or port."""
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from stackling.base.cloud import Cloud
@@ -115,7 +117,7 @@ def release(tx: Tx, cloud: Cloud, port_id: str, server_id: str) -> None:
     if row.created_by_server:
         erase(tx, cloud, row)
         return
-    values = {"device_id": "", "device_owner": "", "host": None, "profile": {}, "up": False, "plug_order": 0}
+    values: dict[str, Any] = {"device_id": "", "device_owner": "", "host": None, "profile": {}, "up": False, "plug_order": 0}
     described_anew(tx, cloud, standard.change(tx, cloud, port, port_id, values))
 
 

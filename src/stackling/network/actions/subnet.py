@@ -121,7 +121,7 @@ def insert(tx: Tx, cloud: Cloud, caller: Caller | None, net: Row, project_id: st
         raise InvalidInput(f"Invalid input for operation: cidr {cidr} does not match the ip_version '{want.ip_version}'.")
     present = subnets.of_networks(tx, [net.id]).get(net.id, [])
     for other in present:
-        if address.prefix(other.cidr, "cidr").overlaps(cidr):  # type: ignore[arg-type]
+        if address.prefix(other.cidr, "cidr").overlaps(cidr):
             raise InvalidInput(
                 f"Invalid input for operation: Requested subnet with cidr: {cidr} for network: {net.id} overlaps with another subnet."
             )
@@ -360,11 +360,11 @@ def remove(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int | Non
         .where(ip_allocation.c.subnet_id == id)
         .distinct()
     )
-    held = []
+    held: list[Any] = []
+    loose: list[Any] = []
     if row.ip_version == 4 or not ipam.is_auto(row):
         query = query.where(port.c.device_owner.not_in(SELF_MADE))
         held = list(tx.execute(query.with_only_columns(port.c.id).limit(20)))
-        loose: list[Row] = []
     else:  # addresses that guests made themselves go with the prefix; a router's stays
         rows = list(tx.execute(query.with_only_columns(port.c.id, port.c.device_owner)))
         held = [p for p in rows if p.device_owner.startswith("network:router")]

@@ -4,7 +4,7 @@ import functools
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from falcon import Request
@@ -36,7 +36,7 @@ def convert(given: Any, kind: type[T], wire: Mapping[str, str], known: frozenset
     """
     if not isinstance(given, dict):
         raise BadRequest(f"Invalid input for operation: {kind.__name__} is not an object.")
-    fields = _fields(kind)
+    fields = _fields(cast(Any, kind))
     hidden = set(wire.values())
     values: dict[str, Any] = {}
     for name, value in given.items():

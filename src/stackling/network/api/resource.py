@@ -126,7 +126,7 @@ class Collection:
             raise BadRequest("Resources required")
         if len(given) > 1000:
             raise BadRequest("More than 1000 resources in one request")
-        wants = [body.convert(g, kind.new, kind.wire, kind.attributes) for g in given]
+        wants: list[Any] = [body.convert(g, kind.new, kind.wire, kind.attributes) for g in given]
         with self.cloud.db.begin() as tx:
             rows = self._create(tx, caller, wants)
             made = kind.view(tx, self.cloud, caller, rows)

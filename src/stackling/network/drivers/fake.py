@@ -128,7 +128,7 @@ class FakeFabric:
             self._answer()
             return self.ports_up()
 
-    def resync(self, things: Iterable[Thing]) -> Report:
+    def resync(self, things: Iterable[Thing], *, repair: bool = True) -> Report:
         """The fabric holds exactly these things."""
         with self._lock:
             self._answer()
@@ -136,9 +136,10 @@ class FakeFabric:
             for thing in wanted.values():
                 self._require(thing, wanted.keys())
             had = self.things
-            with self._telling([key.id for key in wanted.keys() | had.keys() if key.kind is Kind.PORT]):
-                self.things = wanted
-            self._reply()
+            if repair:
+                with self._telling([key.id for key in wanted.keys() | had.keys() if key.kind is Kind.PORT]):
+                    self.things = wanted
+                self._reply()
             return Report(
                 created=tuple(sorted(wanted.keys() - had.keys())),
                 changed=tuple(

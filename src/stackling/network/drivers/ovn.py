@@ -60,6 +60,14 @@ SOUTHBOUND = {
 _REDIRECT = "cr-lrp-"  # the southbound name of a router gateway where it really is
 
 
+class _Compared(Exception):
+    """Carries what a resync would do out of a transaction that must not be committed."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__("compared")
+        self.report = report
+
+
 class OvnFabric:
     """A `Fabric` on OVN 23.03 or later.
 
@@ -107,10 +115,20 @@ class OvnFabric:
             case Kind.SECURITY_GROUP:
                 self._edit(lambda editor: editor.destroy("Port_Group", uuid))
 
-    def resync(self, things: Iterable[Thing]) -> Report:
+    def resync(self, things: Iterable[Thing], *, repair: bool = True) -> Report:
         """The northbound database holds exactly these things."""
         resync = Resync(things)
-        return self._edit(resync.run)
+        if repair:
+            return self._edit(resync.run)
+
+        def compare(editor: Editor) -> None:
+            raise _Compared(resync.run(editor))  # raising takes the edits back
+
+        try:
+            self._edit(compare)
+        except _Compared as compared:
+            return compared.report
+        return Report()
 
     # --- states -------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Routers. Their legs are ports whose `device_id` is the router."""
 
 import sqlalchemy as sa
-from sqlalchemy import Boolean, Column, ForeignKey, String, Table
+from sqlalchemy import Boolean, Column, ForeignKey, Table
 
 from stackling.base.db import JSON, Row, Tx, metadata, one_of
 from stackling.network.state.standard import State, standard

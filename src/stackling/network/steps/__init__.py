@@ -1,7 +1,7 @@
 """The steps of the network service: what makes the fabric as the tables say."""
 
 from stackling.network.steps import fabric, floating_ip, network, port, router, security_group
-from stackling.network.steps.fabric import resync, watch
+from stackling.network.steps.fabric import resync
 
 MACHINES = (
     security_group.machine,
@@ -12,4 +12,4 @@ MACHINES = (
     fabric.machine,
 )
 
-__all__ = ["MACHINES", "resync", "watch"]
+__all__ = ["MACHINES", "resync"]

@@ -1,6 +1,5 @@
 """The one place where rows become what the fabric is told: one thing for its job, or everything for a resync."""
 
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.db import Row, Tx
 from stackling.network import driver
 from stackling.network.actions.address import prefixlen
+from stackling.network.actions.chassis import gateway_chassis
 from stackling.network.actions.network import DISTRIBUTED
 from stackling.network.driver import (
     AddressPair,
@@ -18,7 +18,6 @@ from stackling.network.driver import (
     DHCPOption,
     FixedIP,
     FloatingIP,
-    GatewayChassis,
     HostRoute,
     MetadataAddress,
     PortKind,
@@ -211,15 +210,6 @@ def _gateway(
     )
 
 
-def gateway_chassis(router_id: str, physical_network: str | None, chassis: Sequence[Chassis], most: int = 5) -> tuple[GatewayChassis, ...]:
-    """The hosts that may carry a router's gateway, at most `most`: those that reach the physical network, and among them
-    those that were meant for it. Which comes first differs from router to router, so that the load is spread."""
-    reach = [c for c in chassis if physical_network in c.physical_networks]
-    meant = [c for c in reach if c.gateway] or reach
-    order = sorted(meant, key=lambda c: (zlib.crc32(f"{router_id}{c.name}".encode()), c.name))[:most]
-    return tuple(GatewayChassis(c.name, len(order) - n) for n, c in enumerate(order))
-
-
 # -- floating IPs and security groups ----------------------------------------------------------------------------------
 
 
@@ -264,4 +254,4 @@ def security_groups_of(tx: Tx, ids: Ids = None) -> Iterator[SecurityGroup]:
         )
 
 
-__all__ = ["everything", "floating_ips_of", "gateway_chassis", "networks_of", "ports_of", "routers_of", "security_groups_of"]
+__all__ = ["everything", "floating_ips_of", "networks_of", "ports_of", "routers_of", "security_groups_of"]

@@ -16,16 +16,6 @@ _RESYNC_EVERY, _PORTS_EVERY = 300.0, 10.0  # seconds
 machine = Machine("network.fabric")
 
 
-def watch(cloud: Cloud) -> None:
-    """Have changes of ports reach their rows at once. Called by the process that works on jobs, once the fabric is plugged in."""
-
-    def hear(port_id: str, up: bool) -> None:
-        with cloud.db.begin() as tx:
-            port_actions.seen(tx, cloud, port_id, up)
-
-    cloud.driver(Fabric).watch(hear)
-
-
 @machine.always
 def look(id: str, cloud: Cloud) -> Outcome:
     if id == RESYNC:
@@ -36,7 +26,7 @@ def look(id: str, cloud: Cloud) -> Outcome:
 
 
 def look_at_ports(cloud: Cloud) -> None:
-    """Catch up on what `watch` may have missed."""
+    """Catch up on what the fabric told and nobody heard."""
     states = cloud.driver(Fabric).ports()
     with cloud.db.read() as tx:
         rows = list(tx.execute(sa.select(port.c.id, port.c.up)))
@@ -63,3 +53,12 @@ def resync(cloud: Cloud) -> Report:
                 jobs.start(tx, f"network.{one.kind.value}", one.id, now=cloud.clock.now())
     look_at_ports(cloud)
     return report
+
+
+def compare(cloud: Cloud) -> Report:
+    """What a resync would do now; nothing is changed."""
+    fabric = cloud.driver(Fabric)
+    chassis = fabric.check().chassis
+    with cloud.db.read() as tx:
+        things = description.everything(tx, cloud, chassis)
+    return fabric.resync(things, repair=False)

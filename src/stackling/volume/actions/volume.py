@@ -38,6 +38,7 @@ class NewVolume(Struct, kw_only=True):
     near: Iterable[str] = ()
     far: Iterable[str] = ()
     server_id: str | None = None
+    host: str | None = None
 
 
 def target(row: Row) -> dict[str, Any]:
@@ -107,6 +108,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewVolume) -> Row:
         "wanted_size": size,
         "volume_type_id": kind.id,
         "availability_zone": zone,
+        "host": want.host,
         "bootable": source.bootable,
         "multiattach": specs.get("multiattach", "").lower().replace(" ", "") == "<is>true",
         "image_id": want.image_id,
@@ -343,8 +345,9 @@ def create_for_server(
     volume_type: str | None = None,
     availability_zone: str | None = None,
     server_id: str | None = None,
+    host: str | None = None,
 ) -> Row:
-    """A volume that a server is to have. `source` is ("image" | "snapshot" | "volume", id), None: blank.
+    """A volume that a server is to have, on `host` where that was chosen already. `source` is ("image" | "snapshot" | "volume", id), None: blank.
 
     The job of `server_id` is woken when the volume is available or has failed. Raises as `create` does.
     """
@@ -358,6 +361,7 @@ def create_for_server(
         snapshot_id=id if kind == "snapshot" else None,
         source_volid=id if kind == "volume" else None,
         server_id=server_id,
+        host=host,
     )
     return create(tx, cloud, caller, want)
 

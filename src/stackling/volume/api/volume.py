@@ -55,7 +55,7 @@ class CreateVolume(Body):
     display_description: Name | None = None
     volume_type: Name | None = None
     availability_zone: Name | None = None
-    imageRef: Name | None = None  # noqa: N815 (the wire's name)
+    imageRef: Name | None = None
     image_id: Name | None = None
     snapshot_id: Name | None = None
     source_volid: Name | None = None

@@ -12,7 +12,7 @@ from stackling.volume.api.body import Items
 def items(req: Request, key: str = "metadata") -> dict[str, str]:
     """The items under `key`. Raises BadRequest naming what is wrong."""
     given = json_body(req)
-    return convert(given, Items, key=key)  # type: ignore[arg-type]
+    return convert(given, Items, key=key)
 
 
 def item(req: Request, key: str) -> dict[str, str]:

@@ -175,6 +175,10 @@ class LocalBackend:
         if origin is None:
             qemu_img.create(part, volume.format, size)
         else:
+            if not origin[0].exists():
+                raise BackendUnavailable(
+                    f"The source of volume {volume.id} just went away; it is looked for again"
+                )
             need = qemu_img.info(*origin).virtual_size
             if need > size:
                 raise VolumeFailed(
