@@ -38,7 +38,11 @@ def setup(*, level: str = "info", stream: Any = None, pretty: bool = False) -> N
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _mask,
-            structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(default=str),
+            *(
+                [structlog.dev.ConsoleRenderer()]
+                if pretty
+                else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+            ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(levels[level]),
         logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stderr),

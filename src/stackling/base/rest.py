@@ -4,6 +4,7 @@ A service describes itself with `Service`; `application` makes one WSGI app of a
 Handlers are Falcon resources: decode with `body`, call one action, encode.
 """
 
+import copy
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -307,22 +308,22 @@ class _Outer:
             raise BadRequest("The URL holds a NUL character.")
         context.service = next((s for s in self.services if _below(req.path, s.prefix)), None)
         service = context.service
-        if service is None:
-            return
         req.env["stackling.path"] = req.path
-        if service.scoped:
+        if service is not None and service.scoped:
             self._strip_project(req, service)
-        if service.versions:
+        if service is not None and service.versions:
             legacy = req.get_header(service.versions.legacy) if service.versions.legacy else None
             context.version = service.versions.lowest  # what an error about the version itself is sent with
             context.version = service.versions.asked(req.get_header("OpenStack-API-Version"), legacy)
         token = req.get_header("X-Auth-Token")
         if token:
             try:
-                context.caller = self.authenticate(token)
+                context.caller = copy.copy(self.authenticate(token))  # the authenticator's own serves other requests too
                 context.caller.request_id = context.request_id
             except Unauthorized:
                 context.caller = None  # public routes answer; all others say 401 in process_resource
+        if service is None:
+            return
         roots = (service.prefix, service.prefix + service.version_root)
         if not service.trailing_slash and req.env.get("PATH_INFO", "").endswith("/") and req.path not in roots:
             raise falcon.HTTPRouteNotFound()

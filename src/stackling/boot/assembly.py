@@ -40,7 +40,9 @@ def machines() -> list[Machine]:
 
 
 def load_tables() -> None:
-    """Have every table hang on `db.metadata`."""
+    """Have every table hang on `db.metadata`: those of `base` come with its modules, the services' with their rooms."""
+    for module in ("jobs", "quota"):
+        import_module(f"stackling.base.{module}")
     for service in SERVICES:
         _room(service, "state")
 

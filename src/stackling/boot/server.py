@@ -37,7 +37,7 @@ def run(config: Config, *, fake: bool = False) -> int:
         blocking_threads=config.api.threads,
         backlog=1024,
         log_enabled=True,
-        log_level="warning",  # type: ignore[arg-type]
+        log_level="error",
         respawn_failed_workers=True,
         respawn_interval=0.5,
         workers_kill_timeout=10,
@@ -73,7 +73,7 @@ def certificate(config: Config) -> tuple[Path, Path]:
     authority = CertificateAuthority(Path(config.paths.state_dir) / "keys" / "ca")
     names = {"localhost", "127.0.0.1", config.api.listen, config.base_url.split("://")[1].rsplit(":", 1)[0].strip("[]")}
     issued = authority.issue("api", sorted(names - {"0.0.0.0", "::"}), ["server"])
-    return issued.certificate, issued.key
+    return Path(issued.cert), Path(issued.key)
 
 
 def load(config: Config, *, fake: bool) -> Callable[..., Any]:

@@ -21,6 +21,8 @@ RULES = (
     _rule("servers:create:trusted_certs", "Create a server with trusted image certificates", _MEMBER),
     Rule("compute:servers:create:requested_destination", _ADMIN, "Create a server on a requested host or hypervisor."),
     _rule("servers:create:zero_disk_flavor", "Create an image-backed server with a flavor of zero disk", _ADMIN),
+    Rule("compute:server:topology:index", _READER, "Show a server's NUMA topology."),
+    Rule("compute:server:topology:host:index", _ADMIN, "Show where a server's NUMA nodes are."),
     _rule("servers:index", "List servers", _READER),
     _rule("servers:index:get_all_tenants", "List servers of all projects", _ADMIN),
     _rule("servers:allow_all_filters", "Filter servers by any attribute", _ADMIN),

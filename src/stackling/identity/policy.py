@@ -33,9 +33,15 @@ _MANAGED_ROLE = (
 )
 _GRANT_TARGETS = ("target.project.domain_id", "target.domain.id")
 _GRANT_ACTORS = ("target.user.domain_id", "target.group.domain_id")
-_GRANT = f"{_ADMIN} or (role:manager and {_MANAGED_ROLE} and (" + " or ".join(
-    f"(domain_id:%({actor})s and domain_id:%({target})s)" for actor in _GRANT_ACTORS for target in _GRANT_TARGETS
-) + "))"
+_GRANT = (
+    f"{_ADMIN} or (role:manager and {_MANAGED_ROLE} and ("
+    + " or ".join(
+        f"(domain_id:%({actor})s and domain_id:%({target})s)"
+        for actor in _GRANT_ACTORS
+        for target in _GRANT_TARGETS
+    )
+    + "))"
+)
 _GRANT_READ = f"{_SYSTEM_READER} or " + " or ".join(
     f"(role:reader and domain_id:%({actor})s and domain_id:%({target})s)"
     for actor in _GRANT_ACTORS
@@ -241,8 +247,5 @@ RULES = [
     Rule("admin_required", "role:admin or is_admin:1", "Who may do everything in identity.", _ANY),
     Rule("service_role", "role:service", "Other services of the cloud.", _ANY),
     Rule("service_or_admin", "rule:admin_required or rule:service_role", "", _ANY),
-    *(
-        Rule(f"identity:{name}", check, f"May {name.replace('_', ' ')}.", _ANY)
-        for name, check in _CHECKS
-    ),
+    *(Rule(f"identity:{name}", check, f"May {name.replace('_', ' ')}.", _ANY) for name, check in _CHECKS),
 ]

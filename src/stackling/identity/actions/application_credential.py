@@ -58,7 +58,9 @@ def _own(caller: Caller, user_id: str, rule: str) -> None:
 def unrestricted(caller: Caller) -> None:
     """Raise Forbidden for a caller who came with a restricted application credential."""
     if caller.restricted:
-        raise Forbidden("Using method 'application_credential' is not allowed for managing additional application credentials or trusts.")
+        raise Forbidden(
+            "Using method 'application_credential' is not allowed for managing additional application credentials or trusts."
+        )
 
 
 def create(tx: Tx, cloud: Cloud, caller: Caller, user_id: str, want: New, hashed: str) -> Row:
@@ -80,7 +82,11 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, user_id: str, want: New, hashed
     taken = sa.select(application_credential.c.id).where(
         application_credential.c.user_id == user_id, application_credential.c.name == want.name
     )
-    named.free(tx, taken, f"Conflict occurred attempting to store application_credential - Duplicate entry found with name {want.name}.")
+    named.free(
+        tx,
+        taken,
+        f"Conflict occurred attempting to store application_credential - Duplicate entry found with name {want.name}.",
+    )
     row = tx.execute(
         application_credential.insert()
         .values(
@@ -95,7 +101,10 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, user_id: str, want: New, hashed
         )
         .returning(application_credential)
     ).one()
-    tx.execute(application_credential_role.insert(), [{"application_credential_id": row.id, "role_id": r} for r in chosen])
+    tx.execute(
+        application_credential_role.insert(),
+        [{"application_credential_id": row.id, "role_id": r} for r in chosen],
+    )
     for rule_id in dict.fromkeys(_rule(tx, user_id, rule) for rule in want.rules or []):
         link = {"application_credential_id": row.id, "access_rule_id": rule_id}
         tx.execute(application_credential_access_rule.insert().values(**link))
@@ -106,9 +115,13 @@ def pick(have: list[Row], wanted: list[Any]) -> list[str]:
     """The ids of the roles that are named, all of which must be among `have`. Raises BadRequest."""
     chosen = []
     for ref in wanted:
-        found = [r for r in have if (ref.id and r.id == ref.id) or (not ref.id and ref.name and r.name == ref.name)]
+        found = [
+            r for r in have if (ref.id and r.id == ref.id) or (not ref.id and ref.name and r.name == ref.name)
+        ]
         if not found:
-            raise BadRequest(f"Invalid application credential: the user does not have role {str(ref.id or ref.name)[:64]} there.")
+            raise BadRequest(
+                f"Invalid application credential: the user does not have role {str(ref.id or ref.name)[:64]} there."
+            )
         chosen.append(found[0].id)
     return list(dict.fromkeys(chosen))
 
@@ -116,12 +129,16 @@ def pick(have: list[Row], wanted: list[Any]) -> list[str]:
 def _rule(tx: Tx, user_id: str, want: NewRule) -> str:
     """The id of the access rule, which is made unless the user has it already."""
     if want.id:
-        query = sa.select(access_rule.c.id).where(access_rule.c.id == want.id, access_rule.c.user_id == user_id)
+        query = sa.select(access_rule.c.id).where(
+            access_rule.c.id == want.id, access_rule.c.user_id == user_id
+        )
         if tx.execute(query).first() is None:
             raise NotFound(f"Could not find access rule: {want.id[:64]}.")
         return want.id
     if not (want.service and want.path and want.method):
-        raise BadRequest("Invalid input for field/attribute access_rules: service, path and method are needed, or an id.")
+        raise BadRequest(
+            "Invalid input for field/attribute access_rules: service, path and method are needed, or an id."
+        )
     values = {"user_id": user_id, "service": want.service, "path": want.path, "method": want.method}
     found = tx.execute(sa.select(access_rule.c.id).filter_by(**values)).scalar()
     if found is None:
@@ -178,5 +195,3 @@ def delete_rule(tx: Tx, caller: Caller, user_id: str, rule_id: str) -> None:
     if tx.execute(sa.select(link).where(link.c.access_rule_id == row.id)).first():
         raise Forbidden("May not delete access rule in use.")
     tx.execute(sa.delete(access_rule).where(access_rule.c.id == row.id))
-
-

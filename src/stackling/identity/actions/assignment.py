@@ -1,7 +1,5 @@
 """Who has which role on what: giving, taking, asking."""
 
-from typing import Any
-
 import msgspec
 import sqlalchemy as sa
 
@@ -69,7 +67,9 @@ def _allowed(tx: Tx, caller: Caller, grant: Grant, verb: str) -> tuple[Row | Non
     if verb == "create" and given is not None and given.domain_id is not None:
         home = None if on is None else (on.id if on.is_domain else on.domain_id)
         if home != given.domain_id:
-            raise Forbidden(f"Role {given.id} belongs to domain {given.domain_id} and can't be given elsewhere.")
+            raise Forbidden(
+                f"Role {given.id} belongs to domain {given.domain_id} and can't be given elsewhere."
+            )
     return actor, given
 
 
@@ -85,14 +85,18 @@ def check(tx: Tx, caller: Caller, grant: Grant) -> None:
     """Raises NotFound when the role was not given."""
     _allowed(tx, caller, grant, "check")
     if tx.execute(sa.select(assignment.c.role_id).where(*grant._where)).first() is None:
-        raise NotFound(f"Could not find role assignment with role: {grant.role_id}, user or group: {grant.actor_id}, project, domain, or system: {grant.target_id}.")
+        raise NotFound(
+            f"Could not find role assignment with role: {grant.role_id}, user or group: {grant.actor_id}, project, domain, or system: {grant.target_id}."
+        )
 
 
 def take(tx: Tx, cloud: Cloud, caller: Caller, grant: Grant) -> None:
     """Take the role away, and with it the application credentials that may rest on it. Raises NotFound."""
     _allowed(tx, caller, grant, "revoke")
     if not tx.execute(sa.delete(assignment).where(*grant._where)).rowcount:
-        raise NotFound(f"Could not find role assignment with role: {grant.role_id}, user or group: {grant.actor_id}, project, domain, or system: {grant.target_id}.")
+        raise NotFound(
+            f"Could not find role assignment with role: {grant.role_id}, user or group: {grant.actor_id}, project, domain, or system: {grant.target_id}."
+        )
     table = credential.application_credential.c
     if grant.actor == "user" and grant.target == "project":
         user_actions.forget_application_credentials(
@@ -106,5 +110,3 @@ def given(tx: Tx, caller: Caller, grant: Grant) -> list[Row]:
     _allowed(tx, caller, grant, "list")
     query = sa.select(role).join(assignment, assignment.c.role_id == role.c.id).where(*grant._where)
     return list(tx.execute(query.order_by(role.c.name, role.c.id)))
-
-

@@ -89,7 +89,7 @@ class Auth(Struct):
     """What a login sends under `auth`."""
 
     identity: Identity
-    scope: Scope | str | None | UnsetType = UNSET
+    scope: Scope | str | UnsetType | None = UNSET
 
 
 class Proof(Struct):
@@ -124,7 +124,9 @@ def prove(cloud: Cloud, auth: Auth) -> Proof:
             raise refuse(f"unsupported method {method[:64]}")
         part = getattr(auth.identity, method)
         if part is None:
-            raise BadRequest(f"Expecting to find {method} in identity. The server could not comply with the request.")
+            raise BadRequest(
+                f"Expecting to find {method} in identity. The server could not comply with the request."
+            )
         one = given(cloud, part)
         if proof is None:
             proof = one
@@ -154,11 +156,15 @@ def find_user(tx: Tx, ref: UserRef) -> Row | None:
         row = users.find(tx, ref.id)
     elif ref.name is not None:
         if ref.domain is None or not (ref.domain.id or ref.domain.name):
-            raise BadRequest("Expecting to find domain in user. The server could not comply with the request since it is either malformed or otherwise incorrect.")
+            raise BadRequest(
+                "Expecting to find domain in user. The server could not comply with the request since it is either malformed or otherwise incorrect."
+            )
         domain = find_domain(tx, ref.domain)
         row = users.find_by_name(tx, ref.name, domain.id) if domain is not None else None
     else:
-        raise BadRequest("Expecting to find id or name in user. The server could not comply with the request since it is either malformed or otherwise incorrect.")
+        raise BadRequest(
+            "Expecting to find id or name in user. The server could not comply with the request since it is either malformed or otherwise incorrect."
+        )
     return row
 
 
@@ -166,7 +172,9 @@ def find_domain(tx: Tx, ref: DomainRef) -> Row | None:
     if ref.id:
         return projects.find_domain(tx, ref.id)
     table = projects.project
-    return tx.execute(sa.select(table).where(table.c.is_domain.is_(True), table.c.name == ref.name)).one_or_none()
+    return tx.execute(
+        sa.select(table).where(table.c.is_domain.is_(True), table.c.name == ref.name)
+    ).one_or_none()
 
 
 def _usable(tx: Tx, user: Row | None) -> bool:
@@ -178,7 +186,9 @@ def _usable(tx: Tx, user: Row | None) -> bool:
 
 def _by_password(cloud: Cloud, part: ByPassword) -> Proof:
     if part.user.password is None:
-        raise BadRequest("Expecting to find password in user. The server could not comply with the request since it is either malformed or otherwise incorrect.")
+        raise BadRequest(
+            "Expecting to find password in user. The server could not comply with the request since it is either malformed or otherwise incorrect."
+        )
     user_id = passwords.prove(cloud, lambda tx: find_user(tx, part.user), part.user.password)
     return Proof(user_id, ["password"])
 
@@ -227,7 +237,9 @@ def _by_totp(cloud: Cloud, part: ByTotp) -> Proof:
         raise BadRequest("Expecting to find passcode in user.")
     with cloud.db.read() as tx:
         user = find_user(tx, part.user)
-        right = user is not None and _usable(tx, user) and totp.matches(tx, cloud, user.id, part.user.passcode)
+        right = (
+            user is not None and _usable(tx, user) and totp.matches(tx, cloud, user.id, part.user.passcode)
+        )
     if user is None or not right:
         raise refuse("wrong passcode")
     return Proof(user.id, ["totp"])
@@ -307,7 +319,9 @@ def _target(tx: Tx, user: Row, scope: Scope | None, proof: Proof) -> tuple[int, 
         return DOMAIN, domain.id
     if scope.system:
         if not scope.system.all:
-            raise BadRequest("Invalid input for field/attribute scope.system: only all of the system can be the scope.")
+            raise BadRequest(
+                "Invalid input for field/attribute scope.system: only all of the system can be the scope."
+            )
         return SYSTEM, ""
     return UNSCOPED, ""
 
@@ -318,7 +332,11 @@ def _default(tx: Tx, user: Row) -> tuple[int, str]:
     if project is None or not project.enabled or project.is_domain:
         return UNSCOPED, ""
     domain = projects.find(tx, project.domain_id)
-    if domain is None or not domain.enabled or not grants.roles_of(tx, user.id, grants.on_project(tx, project)):
+    if (
+        domain is None
+        or not domain.enabled
+        or not grants.roles_of(tx, user.id, grants.on_project(tx, project))
+    ):
         return UNSCOPED, ""
     return PROJECT, project.id
 
@@ -329,14 +347,18 @@ def _project(tx: Tx, ref: ProjectRef) -> Row:
         row = projects.find(tx, ref.id)
     elif ref.name is not None:
         if ref.domain is None or not (ref.domain.id or ref.domain.name):
-            raise BadRequest("Expecting to find domain in project. The server could not comply with the request since it is either malformed or otherwise incorrect.")
+            raise BadRequest(
+                "Expecting to find domain in project. The server could not comply with the request since it is either malformed or otherwise incorrect."
+            )
         domain = find_domain(tx, ref.domain)
         if domain is not None:
             table = projects.project
             query = sa.select(table).where(table.c.name == ref.name, table.c.domain_id == domain.id)
             row = tx.execute(query).one_or_none()
     else:
-        raise BadRequest("Expecting to find id or name in project. The server could not comply with the request since it is either malformed or otherwise incorrect.")
+        raise BadRequest(
+            "Expecting to find id or name in project. The server could not comply with the request since it is either malformed or otherwise incorrect."
+        )
     if row is None:
         raise refuse("no such project")
     return row
@@ -378,7 +400,6 @@ def _of_trust(cloud: Cloud, proof: Proof, trust_id: str) -> Token:
                 trust_id=trust.id,
             )
         except Unauthorized as e:
-            raise Forbidden("The trust can't be used: its trustor does not hold all its roles any more.", detail=e.detail) from None
-
-
-
+            raise Forbidden(
+                "The trust can't be used: its trustor does not hold all its roles any more.", detail=e.detail
+            ) from None

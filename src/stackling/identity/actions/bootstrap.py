@@ -72,7 +72,9 @@ def _roles(tx: Tx) -> dict[str, str]:
             tx.execute(role.insert().values(id=have[name], name=name, options={"immutable": True}, extra={}))
             for prior, implied in _IMPLIES:
                 if implied == name and prior in have:
-                    tx.execute(implied_role.insert().values(prior_role_id=have[prior], implied_role_id=have[name]))
+                    tx.execute(
+                        implied_role.insert().values(prior_role_id=have[prior], implied_role_id=have[name])
+                    )
     return have
 
 
@@ -117,11 +119,18 @@ def _projects_and_admin(tx: Tx, cloud: Cloud, roles: dict[str, str]) -> bool:
         )
     )
     digest = secret.digest(cloud, admin_password(cloud))
-    tx.execute(users.password.insert().values(user_id=user_id, hash=digest, created_at=now, self_service=False))
+    tx.execute(
+        users.password.insert().values(user_id=user_id, hash=digest, created_at=now, self_service=False)
+    )
     for kind, target_id in (("project", made["admin"]), (SYSTEM, SYSTEM)):
         tx.execute(
             assignment.insert().values(
-                actor="user", actor_id=user_id, target=kind, target_id=target_id, role_id=roles["admin"], inherited=False
+                actor="user",
+                actor_id=user_id,
+                target=kind,
+                target_id=target_id,
+                role_id=roles["admin"],
+                inherited=False,
             )
         )
     return True
@@ -153,11 +162,14 @@ def _catalog(tx: Tx, cloud: Cloud) -> bool:
         tx.execute(region.insert().values(id=here, description="", extra={}))
         changed = True
     for kind, name, path in _SERVICES:
-        found = tx.execute(
-            sa.select(service.c.id)
-            .join(endpoint, endpoint.c.service_id == service.c.id)
-            .where(service.c.type == kind, endpoint.c.path.isnot(None))
-        ).scalar() or tx.execute(sa.select(service.c.id).where(service.c.type == kind)).scalar()
+        found = (
+            tx.execute(
+                sa.select(service.c.id)
+                .join(endpoint, endpoint.c.service_id == service.c.id)
+                .where(service.c.type == kind, endpoint.c.path.isnot(None))
+            ).scalar()
+            or tx.execute(sa.select(service.c.id).where(service.c.type == kind)).scalar()
+        )
         if found is None:
             found = ids.hex32()
             tx.execute(service.insert().values(id=found, type=kind, name=name, enabled=True, extra={}))
@@ -175,7 +187,9 @@ def _catalog(tx: Tx, cloud: Cloud) -> bool:
                     )
                 )
             changed = True
-    for row in tx.execute(sa.select(endpoint.c.id, endpoint.c.url, endpoint.c.path).where(endpoint.c.path.isnot(None))).all():
+    for row in tx.execute(
+        sa.select(endpoint.c.id, endpoint.c.url, endpoint.c.path).where(endpoint.c.path.isnot(None))
+    ).all():
         if row.url != base + row.path:
             tx.execute(sa.update(endpoint).where(endpoint.c.id == row.id).values(url=base + row.path))
             changed = True

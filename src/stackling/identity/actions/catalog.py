@@ -39,7 +39,13 @@ def shown(tx: Tx, cloud: Cloud, *, user_id: str, project_id: str | None) -> list
         url = url_of(row.url, user_id=user_id, project_id=project_id)
         if url is not None:
             entry["endpoints"].append(
-                {"id": row.id, "interface": row.interface, "region_id": row.region_id, "url": url, "region": row.region_id}
+                {
+                    "id": row.id,
+                    "interface": row.interface,
+                    "region_id": row.region_id,
+                    "url": url,
+                    "region": row.region_id,
+                }
             )
     return list(made.values())
 
@@ -62,7 +68,11 @@ _ALL = (
 
 def associated(tx: Tx, project_id: str) -> set[str] | None:
     """The endpoints that the project was narrowed to; None where it never was."""
-    own = set(tx.execute(sa.select(project_endpoint.c.endpoint_id).where(project_endpoint.c.project_id == project_id)).scalars())
+    own = set(
+        tx.execute(
+            sa.select(project_endpoint.c.endpoint_id).where(project_endpoint.c.project_id == project_id)
+        ).scalars()
+    )
     groups = list(
         tx.execute(
             sa.select(endpoint_group.c.filters)

@@ -43,7 +43,9 @@ def decrypt(cloud: Cloud, kept: str) -> str:
     try:
         return every.decrypt(kept.encode()).decode()
     except InvalidToken:
-        raise Error("A credential could not be decrypted: its key is not among the credential keys.") from None
+        raise Error(
+            "A credential could not be decrypted: its key is not among the credential keys."
+        ) from None
 
 
 def rotate_keys(cloud: Cloud) -> None:
@@ -67,8 +69,14 @@ def parse_ec2(blob: str) -> dict[str, Any]:
         made = msgspec.json.decode(blob)
     except msgspec.DecodeError:
         made = None
-    if not isinstance(made, dict) or not isinstance(made.get("access"), str) or not isinstance(made.get("secret"), str):
-        raise BadRequest("Invalid blob in credential: an ec2 credential is a JSON object with access and secret.")
+    if (
+        not isinstance(made, dict)
+        or not isinstance(made.get("access"), str)
+        or not isinstance(made.get("secret"), str)
+    ):
+        raise BadRequest(
+            "Invalid blob in credential: an ec2 credential is a JSON object with access and secret."
+        )
     return made
 
 
@@ -90,7 +98,11 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: New) -> Row:
         if not want.project_id:
             raise BadRequest("Invalid input for field/attribute project_id: an ec2 credential needs one.")
         id, blob = ec2_id(parsed["access"]), msgspec.json.encode(_limited(caller, parsed)).decode()
-        named.free(tx, sa.select(credential.c.id).where(credential.c.id == id), "Conflict occurred attempting to store credential - Duplicate entry.")
+        named.free(
+            tx,
+            sa.select(credential.c.id).where(credential.c.id == id),
+            "Conflict occurred attempting to store credential - Duplicate entry.",
+        )
     if want.project_id and projects.find(tx, want.project_id) is None and want.type == "ec2":
         raise NotFound(f"Could not find project: {want.project_id[:64]}.")
     return tx.execute(
@@ -129,7 +141,7 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, change: dict[str, Any]
     values = dict(change)
     if "user_id" in values:
         may(caller, "update_credential", {"target.credential.user_id": values["user_id"]})
-    blob = values.get("blob", None)
+    blob = values.get("blob")
     if values.get("type", row.type) == "ec2":
         if not values.get("project_id", row.project_id):
             raise BadRequest("Invalid input for field/attribute project_id: an ec2 credential needs one.")

@@ -43,7 +43,12 @@ class Key(msgspec.Struct):
 def _key(cloud: Cloud, row: Row) -> Key:
     blob = credentials.parse_ec2(credentials.decrypt(cloud, row.blob))
     return Key(
-        row, blob["access"], blob["secret"], blob.get("trust_id"), blob.get("app_cred_id"), blob.get("access_token_id")
+        row,
+        blob["access"],
+        blob["secret"],
+        blob.get("trust_id"),
+        blob.get("app_cred_id"),
+        blob.get("access_token_id"),
     )
 
 
@@ -87,8 +92,12 @@ def listing(tx: Tx, cloud: Cloud, caller: Caller, user_id: str) -> list[Key]:
     return [_key(cloud, row) for row in tx.execute(query.order_by(credential.c.id))]
 
 
-def get(tx: Tx, cloud: Cloud, caller: Caller, user_id: str, access: str, rule: str = "ec2_get_credential") -> Key:
-    query = sa.select(credential).where(credential.c.id == credentials.ec2_id(access), credential.c.type == "ec2")
+def get(
+    tx: Tx, cloud: Cloud, caller: Caller, user_id: str, access: str, rule: str = "ec2_get_credential"
+) -> Key:
+    query = sa.select(credential).where(
+        credential.c.id == credentials.ec2_id(access), credential.c.type == "ec2"
+    )
     row = tx.execute(query).one_or_none()
     owner = row.user_id if row is not None else user_id
     may(caller, rule, {"target.user.id": user_id, "target.credential.user_id": owner})
@@ -129,7 +138,13 @@ def _ec2_signature(secret: str, given: dict[str, Any]) -> str:
     verb, host, path = (str(given.get(k) or "") for k in ("verb", "host", "path"))
     version = str(params.get("SignatureVersion", "4"))
     if version == "0":
-        return base64.b64encode(_hmac(secret.encode(), str(params.get("Action", "")) + str(params.get("Timestamp", "")), hashlib.sha1)).decode()
+        return base64.b64encode(
+            _hmac(
+                secret.encode(),
+                str(params.get("Action", "")) + str(params.get("Timestamp", "")),
+                hashlib.sha1,
+            )
+        ).decode()
     if version == "1":
         text = "".join(f"{k}{params[k]}" for k in sorted(params, key=str.lower))
         return base64.b64encode(_hmac(secret.encode(), text, hashlib.sha1)).decode()
@@ -140,7 +155,9 @@ def _ec2_signature(secret: str, given: dict[str, Any]) -> str:
     return _v4_signature(secret, given, params, verb, host, path)
 
 
-def _v4_signature(secret: str, given: dict[str, Any], params: dict[str, Any], verb: str, host: str, path: str) -> str:
+def _v4_signature(
+    secret: str, given: dict[str, Any], params: dict[str, Any], verb: str, host: str, path: str
+) -> str:
     headers = {str(k).lower(): str(v) for k, v in (given.get("headers") or {}).items()}
     auth = headers.get("authorization", "")
     fields = dict(part.strip().partition("=")[::2] for part in auth.partition(" ")[2].split(","))
@@ -148,13 +165,20 @@ def _v4_signature(secret: str, given: dict[str, Any], params: dict[str, Any], ve
     signed = str(params.get("X-Amz-SignedHeaders") or fields.get("SignedHeaders", ""))
     date = str(params.get("X-Amz-Date") or headers.get("x-amz-date", ""))
     scope = scope_of.partition("/")[2]
-    query = {k: v for k, v in params.items() if k != "X-Amz-Signature"} if "X-Amz-Credential" in params else params
+    query = (
+        {k: v for k, v in params.items() if k != "X-Amz-Signature"}
+        if "X-Amz-Credential" in params
+        else params
+    )
     canonical = "\n".join(
         [
             verb,
             path,
             _flat(query if verb != "POST" or "X-Amz-Credential" in params else {}),
-            "".join(f"{name}:{(headers.get(name) or (host if name == 'host' else '')).strip()}\n" for name in signed.split(";")),
+            "".join(
+                f"{name}:{(headers.get(name) or (host if name == 'host' else '')).strip()}\n"
+                for name in signed.split(";")
+            ),
             signed,
             str(given.get("body_hash") or ""),
         ]
@@ -182,10 +206,16 @@ def login(cloud: Cloud, caller: Caller, body: dict[str, Any], *, s3: bool) -> to
     """A token for who signed the request that `body` describes. Raises Unauthorized."""
     may(caller, "s3tokens_validate" if s3 else "ec2tokens_validate")
     given = body.get("credentials") or body.get("ec2Credentials")
-    if not isinstance(given, dict) or not isinstance(given.get("access"), str) or not isinstance(given.get("signature"), str):
+    if (
+        not isinstance(given, dict)
+        or not isinstance(given.get("access"), str)
+        or not isinstance(given.get("signature"), str)
+    ):
         raise BadRequest("Expecting to find credentials with access and signature.")
     with cloud.db.read() as tx:
-        query = sa.select(credential).where(credential.c.id == credentials.ec2_id(given["access"]), credential.c.type == "ec2")
+        query = sa.select(credential).where(
+            credential.c.id == credentials.ec2_id(given["access"]), credential.c.type == "ec2"
+        )
         row = tx.execute(query).one_or_none()
     if row is None:
         raise Unauthorized(detail="no such EC2 key")
@@ -202,7 +232,12 @@ def login(cloud: Cloud, caller: Caller, body: dict[str, Any], *, s3: bool) -> to
 
 def _check_time(cloud: Cloud, given: dict[str, Any]) -> None:
     params, headers = given.get("params") or {}, given.get("headers") or {}
-    text = params.get("Timestamp") or params.get("X-Amz-Date") or headers.get("X-Amz-Date") or headers.get("x-amz-date")
+    text = (
+        params.get("Timestamp")
+        or params.get("X-Amz-Date")
+        or headers.get("X-Amz-Date")
+        or headers.get("x-amz-date")
+    )
     if text is None:
         return
     try:

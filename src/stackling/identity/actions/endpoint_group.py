@@ -12,7 +12,12 @@ from stackling.identity.actions import catalog
 from stackling.identity.actions.permission import may
 from stackling.identity.state import project as projects
 from stackling.identity.state import revision
-from stackling.identity.state.catalog import endpoint, endpoint_group, project_endpoint, project_endpoint_group
+from stackling.identity.state.catalog import (
+    endpoint,
+    endpoint_group,
+    project_endpoint,
+    project_endpoint_group,
+)
 
 
 def create(tx: Tx, caller: Caller, name: str, description: str | None, filters: dict[str, Any]) -> Row:
@@ -140,5 +145,9 @@ def projects_of_endpoint(tx: Tx, caller: Caller, endpoint_id: str) -> list[Row]:
     may(caller, "list_projects_for_endpoint")
     if tx.execute(sa.select(endpoint.c.id).where(endpoint.c.id == endpoint_id)).first() is None:
         raise NotFound(f"Could not find endpoint: {endpoint_id[:64]}.")
-    query = sa.select(projects.project).join(project_endpoint, project_endpoint.c.project_id == projects.project.c.id)
-    return list(tx.execute(query.where(project_endpoint.c.endpoint_id == endpoint_id).order_by(projects.project.c.id)))
+    query = sa.select(projects.project).join(
+        project_endpoint, project_endpoint.c.project_id == projects.project.c.id
+    )
+    return list(
+        tx.execute(query.where(project_endpoint.c.endpoint_id == endpoint_id).order_by(projects.project.c.id))
+    )

@@ -39,7 +39,11 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewGroup) -> Row:
 
 def _free(tx: Tx, name: str, domain_id: str) -> None:
     taken = sa.select(group.c.id).where(group.c.domain_id == domain_id, group.c.name == name)
-    named.free(tx, taken, f"Conflict occurred attempting to store group - Duplicate entry found with name {name} at domain ID {domain_id}.")
+    named.free(
+        tx,
+        taken,
+        f"Conflict occurred attempting to store group - Duplicate entry found with name {name} at domain ID {domain_id}.",
+    )
 
 
 def get(tx: Tx, caller: Caller, group_id: str, rule: str = "get_group") -> Row:
@@ -82,13 +86,21 @@ def of_user(tx: Tx, user_id: str) -> sa.Select[Any]:
     """The groups that a user is in."""
     if users.find(tx, user_id) is None:
         raise NotFound(f"Could not find user: {user_id[:64]}.")
-    return sa.select(group).join(membership, membership.c.group_id == group.c.id).where(membership.c.user_id == user_id)
+    return (
+        sa.select(group)
+        .join(membership, membership.c.group_id == group.c.id)
+        .where(membership.c.user_id == user_id)
+    )
 
 
 def members(tx: Tx, caller: Caller, group_id: str) -> sa.Select[Any]:
     """The users that are in a group."""
     row = get(tx, caller, group_id, "list_users_in_group")
-    return sa.select(user).join(membership, membership.c.user_id == user.c.id).where(membership.c.group_id == row.id)
+    return (
+        sa.select(user)
+        .join(membership, membership.c.user_id == user.c.id)
+        .where(membership.c.group_id == row.id)
+    )
 
 
 def _pair(tx: Tx, caller: Caller, group_id: str, user_id: str, rule: str) -> None:

@@ -47,7 +47,9 @@ def prove(cloud: Cloud, find: Callable[[Tx], Row | None], plain: str) -> str:
     changes: dict[str, Any] = {}
     if user.failed_logins:
         changes |= {"failed_logins": 0, "failed_at": None}
-    if options.disable_inactive_days and (user.last_active_at is None or user.last_active_at.date() != now.date()):
+    if options.disable_inactive_days and (
+        user.last_active_at is None or user.last_active_at.date() != now.date()
+    ):
         changes["last_active_at"] = now
     stale = secret.is_stale(cloud, kept.hash)
     if changes or stale:
@@ -74,9 +76,13 @@ def _count_failure(cloud: Cloud, user: Row, now: datetime) -> None:
     if not options.lockout_failures or user.options.get("ignore_lockout_failure_attempts"):
         return
     over = user.failed_at is not None and now >= user.failed_at + timedelta(seconds=options.lockout_seconds)
-    count: Any = 1 if over and user.failed_logins >= options.lockout_failures else users.user.c.failed_logins + 1
+    count: Any = (
+        1 if over and user.failed_logins >= options.lockout_failures else users.user.c.failed_logins + 1
+    )
     with cloud.db.begin() as tx:
-        tx.execute(sa.update(users.user).where(users.user.c.id == user.id).values(failed_logins=count, failed_at=now))
+        tx.execute(
+            sa.update(users.user).where(users.user.c.id == user.id).values(failed_logins=count, failed_at=now)
+        )
 
 
 def _inactive(cloud: Cloud, user: Row, now: datetime) -> bool:
@@ -90,13 +96,17 @@ def check_form(cloud: Cloud, plain: str) -> None:
     """Raise BadRequest for a password that nobody may have."""
     options = cloud.config.identity
     if len(plain) > secret.LONGEST:
-        raise BadRequest(f"Invalid input for field/attribute password: it is longer than {secret.LONGEST} characters.")
+        raise BadRequest(
+            f"Invalid input for field/attribute password: it is longer than {secret.LONGEST} characters."
+        )
     if options.password_regex and not re.match(options.password_regex, plain):
         says = options.password_regex_description or options.password_regex
         raise BadRequest(f"The password does not match the requirements: {says}.")
 
 
-def put(tx: Tx, cloud: Cloud, user_id: str, digest: str | None, *, by_user: bool, options: dict[str, Any]) -> None:
+def put(
+    tx: Tx, cloud: Cloud, user_id: str, digest: str | None, *, by_user: bool, options: dict[str, Any]
+) -> None:
     """Make `digest` the user's password (None: he has none) and end all his tokens. Earlier ones stay as history."""
     config = cloud.config.identity
     now = cloud.clock.now()
@@ -110,10 +120,17 @@ def put(tx: Tx, cloud: Cloud, user_id: str, digest: str | None, *, by_user: bool
         if first and not options.get("ignore_change_password_upon_first_use"):
             ends = now
         tx.execute(
-            password.insert().values(user_id=user_id, hash=digest, created_at=now, expires_at=ends, self_service=by_user)
+            password.insert().values(
+                user_id=user_id, hash=digest, created_at=now, expires_at=ends, self_service=by_user
+            )
         )
         kept = max(config.password_history, 1)
-        old = sa.select(password.c.id).where(password.c.user_id == user_id).order_by(password.c.id.desc()).offset(kept)
+        old = (
+            sa.select(password.c.id)
+            .where(password.c.user_id == user_id)
+            .order_by(password.c.id.desc())
+            .offset(kept)
+        )
         tx.execute(sa.delete(password).where(password.c.id.in_(list(tx.execute(old).scalars()))))
     users.end_tokens(tx, user_id)
     revision.bump(tx)
@@ -147,8 +164,12 @@ def change(cloud: Cloud, user_id: str, original: str, new: str) -> None:
     check_form(cloud, new)
     for row in history[: options.password_history]:
         if secret.matches(cloud, new, row.hash):
-            raise BadRequest(f"Changed password cannot be identical to the last {options.password_history} passwords.")
+            raise BadRequest(
+                f"Changed password cannot be identical to the last {options.password_history} passwords."
+            )
     digest = secret.digest(cloud, new)
     with cloud.db.begin() as tx:
         put(tx, cloud, user_id, digest, by_user=True, options=user.options)
-        tx.execute(sa.update(users.user).where(users.user.c.id == user_id).values(failed_logins=0, failed_at=None))
+        tx.execute(
+            sa.update(users.user).where(users.user.c.id == user_id).values(failed_logins=0, failed_at=None)
+        )

@@ -58,7 +58,9 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewProject) -> Row:
     """Raises Conflict when the name is taken, NotFound without its domain or parent, BadRequest when they don't fit."""
     if want.is_domain:
         if want.domain_id or want.parent_id:
-            raise BadRequest("Only root projects are allowed to act as domains: neither domain_id nor parent_id may be given.")
+            raise BadRequest(
+                "Only root projects are allowed to act as domains: neither domain_id nor parent_id may be given."
+            )
         return create_domain(tx, cloud, caller, want)
     domain_id = want.domain_id or (None if want.parent_id else user_actions.home_domain(caller))
     parent = projects.find(tx, want.parent_id) if want.parent_id else None
@@ -78,7 +80,11 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewProject) -> Row:
     if not parent.is_domain and len(projects.ancestors(tx, parent.id)) >= DEEPEST:
         raise Forbidden(f"Max hierarchy depth reached for {parent.id} branch.")
     taken = sa.select(project.c.id).where(project.c.domain_id == domain.id, project.c.name == want.name)
-    named.free(tx, taken, f"Conflict occurred attempting to store project - it is not permitted to have two projects with the same name in the same domain : {want.name}.")
+    named.free(
+        tx,
+        taken,
+        f"Conflict occurred attempting to store project - it is not permitted to have two projects with the same name in the same domain : {want.name}.",
+    )
     row = _insert(tx, want, ids.hex32(), domain.id, parent.id)
     _put_tags(tx, row.id, want.tags)
     return row
@@ -87,11 +93,19 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewProject) -> Row:
 def create_domain(tx: Tx, cloud: Cloud, caller: Caller, want: NewProject) -> Row:
     may(caller, "create_domain")
     taken = sa.select(project.c.id).where(project.c.is_domain.is_(True), project.c.name == want.name)
-    named.free(tx, taken, f"Conflict occurred attempting to store domain - Duplicate entry found with name {want.name}.")
+    named.free(
+        tx,
+        taken,
+        f"Conflict occurred attempting to store domain - Duplicate entry found with name {want.name}.",
+    )
     if want.id is not None:
         if not ids.is_uuid(want.id) or len(want.id) != 32:
             raise BadRequest("Invalid input for field/attribute explicit_domain_id: it is not 32 hex digits.")
-        named.free(tx, sa.select(project.c.id).where(project.c.id == want.id), f"Conflict occurred attempting to store domain - Duplicate entry found with ID {want.id}.")
+        named.free(
+            tx,
+            sa.select(project.c.id).where(project.c.id == want.id),
+            f"Conflict occurred attempting to store domain - Duplicate entry found with ID {want.id}.",
+        )
     row = _insert(tx, want, want.id or ids.hex32(), None, None)
     _put_tags(tx, row.id, want.tags)
     return row
@@ -164,11 +178,19 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, project_id: str, change: dict[s
     if "name" in values and values["name"] != row.name:
         scope = project.c.is_domain.is_(True) if row.is_domain else project.c.domain_id == row.domain_id
         taken = sa.select(project.c.id).where(scope, project.c.name == values["name"])
-        named.free(tx, taken, f"Conflict occurred attempting to store project - it is not permitted to have two projects with the same name in the same domain : {values['name']}.")
+        named.free(
+            tx,
+            taken,
+            f"Conflict occurred attempting to store project - it is not permitted to have two projects with the same name in the same domain : {values['name']}.",
+        )
     if values.get("enabled") is False and row.enabled:
         if not row.is_domain and any(p.enabled for p in projects.descendants(tx, row.id)):
             raise Forbidden(f"Cannot disable project {row.id} since its subtree contains enabled projects.")
-    if values.get("enabled") and not row.enabled and any(not p.enabled for p in projects.ancestors(tx, row.id)):
+    if (
+        values.get("enabled")
+        and not row.enabled
+        and any(not p.enabled for p in projects.ancestors(tx, row.id))
+    ):
         raise Forbidden(f"Cannot enable project {row.id} since it has disabled parents.")
     _write(tx, row, values)
     if tags is not None:
@@ -183,7 +205,11 @@ def update_domain(tx: Tx, cloud: Cloud, caller: Caller, domain_id: str, change: 
     named.mutable("domain", row, change)
     if "name" in values and values["name"] != row.name:
         taken = sa.select(project.c.id).where(project.c.is_domain.is_(True), project.c.name == values["name"])
-        named.free(tx, taken, f"Conflict occurred attempting to store domain - Duplicate entry found with name {values['name']}.")
+        named.free(
+            tx,
+            taken,
+            f"Conflict occurred attempting to store domain - Duplicate entry found with name {values['name']}.",
+        )
     _write(tx, row, values)
     if tags is not None:
         _put_tags(tx, row.id, tags)
@@ -204,9 +230,13 @@ def delete(tx: Tx, cloud: Cloud, caller: Caller, project_id: str) -> None:
     row = get(tx, caller, project_id, "delete_project")
     named.mutable("project", row)
     if row.is_domain and row.enabled:
-        raise Forbidden(f"cannot delete an enabled project acting as a domain. Please disable the project {row.id} first.")
+        raise Forbidden(
+            f"cannot delete an enabled project acting as a domain. Please disable the project {row.id} first."
+        )
     if projects.descendants(tx, row.id):
-        raise Forbidden(f"Cannot delete the project {row.id} since it is not a leaf in the hierarchy. Delete its subtree first.")
+        raise Forbidden(
+            f"Cannot delete the project {row.id} since it is not a leaf in the hierarchy. Delete its subtree first."
+        )
     _forget(tx, row.id)
 
 
@@ -233,7 +263,9 @@ def _forget(tx: Tx, project_id: str) -> None:
     tx.execute(sa.delete(assignment).where(assignment.c.target_id == project_id))
     tx.execute(sa.delete(credential.credential).where(credential.credential.c.project_id == project_id))
     tx.execute(sa.delete(credential.trust).where(credential.trust.c.project_id == project_id))
-    user_actions.forget_application_credentials(tx, credential.application_credential.c.project_id == project_id)
+    user_actions.forget_application_credentials(
+        tx, credential.application_credential.c.project_id == project_id
+    )
     tx.execute(sa.update(user).where(user.c.default_project_id == project_id).values(default_project_id=None))
     tx.execute(sa.delete(project).where(project.c.id == project_id))
     revision.bump(tx)
@@ -262,7 +294,9 @@ def domains_of_user(tx: Tx, user_id: str) -> sa.Select[Any]:
     mine = sa.select(assignment.c.target_id).where(
         grants.actors(user_id), assignment.c.target == "domain", assignment.c.inherited.is_(False)
     )
-    return sa.select(project).where(project.c.is_domain.is_(True), project.c.enabled.is_(True), project.c.id.in_(mine))
+    return sa.select(project).where(
+        project.c.is_domain.is_(True), project.c.enabled.is_(True), project.c.id.in_(mine)
+    )
 
 
 # -- tags --------------------------------------------------------------------------------------------------------------
@@ -270,12 +304,16 @@ def domains_of_user(tx: Tx, user_id: str) -> sa.Select[Any]:
 
 def check_tag(name: str) -> None:
     if not 1 <= len(name) <= 255 or "/" in name or "," in name:
-        raise BadRequest("Invalid input for field/attribute tags: a tag has 1 to 255 characters, and no comma or slash.")
+        raise BadRequest(
+            "Invalid input for field/attribute tags: a tag has 1 to 255 characters, and no comma or slash."
+        )
 
 
 def _put_tags(tx: Tx, project_id: str, names: list[str]) -> None:
     if len(names) > MOST_TAGS or len(set(names)) != len(names):
-        raise BadRequest(f"Invalid input for field/attribute tags: at most {MOST_TAGS} different ones are allowed.")
+        raise BadRequest(
+            f"Invalid input for field/attribute tags: at most {MOST_TAGS} different ones are allowed."
+        )
     for name in names:
         check_tag(name)
     tx.execute(sa.delete(project_tag).where(project_tag.c.project_id == project_id))

@@ -33,7 +33,11 @@ def create(tx: Tx, caller: Caller, want: NewRegion) -> Row:
         raise Conflict(f"Conflict occurred attempting to store region - Duplicate ID, {region_id}.")
     if want.parent_region_id and not _find(tx, want.parent_region_id):
         raise NotFound(f"Could not find region: {want.parent_region_id[:64]}.")
-    values = {"description": want.description, "parent_region_id": want.parent_region_id or None, "extra": want.extra}
+    values = {
+        "description": want.description,
+        "parent_region_id": want.parent_region_id or None,
+        "extra": want.extra,
+    }
     return tx.execute(region.insert().values(id=region_id, **values).returning(region)).one()
 
 
@@ -67,7 +71,9 @@ def update(tx: Tx, caller: Caller, region_id: str, change: dict[str, Any]) -> Ro
         if not _find(tx, parent):
             raise NotFound(f"Could not find region: {parent[:64]}.")
         if parent in _below(tx, region_id):
-            raise BadRequest(f"Invalid input for field/attribute parent_region_id: {parent} stands below {region_id}.")
+            raise BadRequest(
+                f"Invalid input for field/attribute parent_region_id: {parent} stands below {region_id}."
+            )
     if "extra" in values:
         values["extra"] = {**row.extra, **values["extra"]}
     if values:
@@ -81,7 +87,9 @@ def delete(tx: Tx, caller: Caller, region_id: str) -> None:
     tree = _below(tx, region_id)
     for table in (endpoint, registered_limit):
         if tx.execute(sa.select(table.c.id).where(table.c.region_id.in_(tree)).limit(1)).first():
-            raise Forbidden(f"Unable to delete region {region_id} because it or its child regions have associated endpoints or limits.")
+            raise Forbidden(
+                f"Unable to delete region {region_id} because it or its child regions have associated endpoints or limits."
+            )
     for one in reversed(tree):
         tx.execute(sa.delete(region).where(region.c.id == one))
     revision.bump(tx)

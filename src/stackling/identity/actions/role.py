@@ -30,7 +30,11 @@ class NewRole(msgspec.Struct, kw_only=True):
 
 
 def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewRole) -> Row:
-    may(caller, "create_domain_role" if want.domain_id else "create_role", target(role=msgspec.to_builtins(want)))
+    may(
+        caller,
+        "create_domain_role" if want.domain_id else "create_role",
+        target(role=msgspec.to_builtins(want)),
+    )
     if want.domain_id and projects.find_domain(tx, want.domain_id) is None:
         raise NotFound(f"Could not find domain: {want.domain_id[:64]}.")
     _free(tx, want.name, want.domain_id)
@@ -51,7 +55,9 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewRole) -> Row:
 def _free(tx: Tx, name: str, domain_id: str | None) -> None:
     scope = role.c.domain_id == domain_id if domain_id else role.c.domain_id.is_(None)
     taken = sa.select(role.c.id).where(role.c.name == name, scope)
-    named.free(tx, taken, f"Conflict occurred attempting to store role - Duplicate entry found with name {name}.")
+    named.free(
+        tx, taken, f"Conflict occurred attempting to store role - Duplicate entry found with name {name}."
+    )
 
 
 def get(tx: Tx, caller: Caller, role_id: str, verb: str = "get") -> Row:
@@ -122,7 +128,9 @@ def imply(tx: Tx, caller: Caller, prior_id: str, implied_id: str) -> tuple[Row, 
     if prior.id == implied.id or prior.id in roles.closure(graph, [implied.id]):
         raise BadRequest(f"Role {implied.id} implies {prior.id} already; a circle is not allowed.")
     if implied.id in graph.get(prior.id, []):
-        raise Conflict(f"Conflict occurred attempting to store implied role - {prior.id} implies {implied.id} already.")
+        raise Conflict(
+            f"Conflict occurred attempting to store implied role - {prior.id} implies {implied.id} already."
+        )
     values = {"prior_role_id": prior.id, "implied_role_id": implied.id}
     db.upsert(tx, implied_role, values, {}, key=("prior_role_id", "implied_role_id"))
     revision.bump(tx)
@@ -140,7 +148,9 @@ def implied(tx: Tx, caller: Caller, prior_id: str, implied_id: str, rule: str) -
 def imply_no_more(tx: Tx, caller: Caller, prior_id: str, implied_id: str) -> None:
     prior, other = implied(tx, caller, prior_id, implied_id, "delete_implied_role")
     table = implied_role.c
-    tx.execute(sa.delete(implied_role).where(table.prior_role_id == prior.id, table.implied_role_id == other.id))
+    tx.execute(
+        sa.delete(implied_role).where(table.prior_role_id == prior.id, table.implied_role_id == other.id)
+    )
     revision.bump(tx)
 
 
@@ -158,8 +168,4 @@ def inferences(tx: Tx, caller: Caller) -> list[tuple[Row, list[Row]]]:
     may(caller, "list_role_inference_rules")
     graph = roles.implications(tx)
     rows = {r.id: r for r in tx.execute(sa.select(role).order_by(role.c.name, role.c.id))}
-    return [
-        (rows[prior], [rows[i] for i in graph[prior]])
-        for prior in rows
-        if prior in graph
-    ]
+    return [(rows[prior], [rows[i] for i in graph[prior]]) for prior in rows if prior in graph]

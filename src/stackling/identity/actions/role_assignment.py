@@ -65,7 +65,9 @@ def listing(tx: Tx, caller: Caller, asked: Asked) -> list[Shown]:
     if asked.effective and asked.group_id:
         raise BadRequest("Combining effective and group filter will always result in an empty list.")
     if asked.effective and asked.inherited is not None and asked.domain_id:
-        raise BadRequest("Combining effective, domain and inherited filters will always result in an empty list.")
+        raise BadRequest(
+            "Combining effective, domain and inherited filters will always result in an empty list."
+        )
     shown = list(_effective(tx, asked)) if asked.effective else _as_made(tx, asked)
     if caller.domain_id:
         shown = _of_domain(tx, shown, caller.domain_id)
@@ -78,7 +80,11 @@ def _allow(tx: Tx, caller: Caller, asked: Asked) -> None:
             raise BadRequest("scope.project.id must be specified if include_subtree is also specified.")
         may(caller, "list_role_assignments_for_tree", target(project=projects.find(tx, asked.project_id)))
     else:
-        may(caller, "list_role_assignments", {"target.domain_id": caller.domain_id} if caller.domain_id else {})
+        may(
+            caller,
+            "list_role_assignments",
+            {"target.domain_id": caller.domain_id} if caller.domain_id else {},
+        )
 
 
 def _of_domain(tx: Tx, shown: list[Shown], domain_id: str) -> list[Shown]:

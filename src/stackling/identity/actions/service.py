@@ -38,7 +38,9 @@ class NewEndpoint(msgspec.Struct, kw_only=True):
 def create(tx: Tx, caller: Caller, want: NewService) -> Row:
     may(caller, "create_service")
     revision.bump(tx)
-    return tx.execute(service.insert().values(id=ids.hex32(), **msgspec.structs.asdict(want)).returning(service)).one()
+    return tx.execute(
+        service.insert().values(id=ids.hex32(), **msgspec.structs.asdict(want)).returning(service)
+    ).one()
 
 
 def get(tx: Tx, caller: Caller, service_id: str, rule: str = "get_service") -> Row:
@@ -67,7 +69,9 @@ def update(tx: Tx, caller: Caller, service_id: str, change: dict[str, Any]) -> R
 
 def delete(tx: Tx, caller: Caller, service_id: str) -> None:
     get(tx, caller, service_id, "delete_service")
-    if tx.execute(sa.select(registered_limit.c.id).where(registered_limit.c.service_id == service_id)).first():
+    if tx.execute(
+        sa.select(registered_limit.c.id).where(registered_limit.c.service_id == service_id)
+    ).first():
         raise Forbidden(f"Unable to delete service {service_id} because it has registered limits.")
     tx.execute(sa.delete(service).where(service.c.id == service_id))
     revision.bump(tx)
@@ -80,15 +84,23 @@ def check_url(url: str) -> None:
     """Raise BadRequest for a URL with places that the catalog can't fill."""
     for name in re.findall(r"[$%]\(([^)]*)\)", url):
         if name not in _PLACES:
-            raise BadRequest(f"Invalid input for field/attribute url: %({name[:32]})s is not one of {', '.join(_PLACES)}.")
+            raise BadRequest(
+                f"Invalid input for field/attribute url: %({name[:32]})s is not one of {', '.join(_PLACES)}."
+            )
     if re.search(r"[$%]\([^)]*(\)(?!s)|$)", url):
         raise BadRequest("Invalid input for field/attribute url: a place has the form %(project_id)s.")
 
 
 def _check(tx: Tx, service_id: str | None, region_id: str | None, url: str | None) -> None:
-    if service_id is not None and not tx.execute(sa.select(service.c.id).where(service.c.id == service_id)).first():
+    if (
+        service_id is not None
+        and not tx.execute(sa.select(service.c.id).where(service.c.id == service_id)).first()
+    ):
         raise BadRequest("Expecting to find valid service_id in endpoint: there is no such service.")
-    if region_id is not None and not tx.execute(sa.select(region.c.id).where(region.c.id == region_id)).first():
+    if (
+        region_id is not None
+        and not tx.execute(sa.select(region.c.id).where(region.c.id == region_id)).first()
+    ):
         raise BadRequest("Expecting to find valid region_id in endpoint: there is no such region.")
     if url is not None:
         check_url(url)
@@ -117,7 +129,9 @@ def endpoint_listing(caller: Caller) -> sa.Select[Any]:
     return sa.select(endpoint)
 
 
-def update_endpoint(tx: Tx, caller: Caller, endpoint_id: str, change: dict[str, Any], *, make_region: bool) -> Row:
+def update_endpoint(
+    tx: Tx, caller: Caller, endpoint_id: str, change: dict[str, Any], *, make_region: bool
+) -> Row:
     """Change an endpoint. One that was given a URL of its own no longer follows the cloud's."""
     row = get_endpoint(tx, caller, endpoint_id, "update_endpoint")
     values = dict(change)

@@ -29,7 +29,17 @@ from stackling.identity.state import credential, grants, revision
 from stackling.identity.state import project as projects
 from stackling.identity.state import user as users
 
-METHODS = ("password", "token", "application_credential", "totp", "oauth1", "mapped", "external", "trust", "ec2credential")
+METHODS = (
+    "password",
+    "token",
+    "application_credential",
+    "totp",
+    "oauth1",
+    "mapped",
+    "external",
+    "trust",
+    "ec2credential",
+)
 UNSCOPED, PROJECT, DOMAIN, SYSTEM = range(4)
 EXPIRED_WINDOW = timedelta(days=2)  # how long after its end `allow_expired` still shows a token
 _LONGEST = 2048
@@ -282,7 +292,11 @@ def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int) -> Toke
             raise _refuse("the trustor is gone or disabled")
         if trusted.impersonation:
             bearer = trustor
-    user = {"id": bearer.id, "name": bearer.name, "domain": {"id": bearer.domain_id, "name": bearer.domain_name}}
+    user = {
+        "id": bearer.id,
+        "name": bearer.name,
+        "domain": {"id": bearer.domain_id, "name": bearer.domain_name},
+    }
     user["password_expires_at"] = _bare(_password_end(tx, bearer.id))
     body: dict[str, Any] = {"methods": payload.method_names, "user": user}
     caller: dict[str, Any] = {}
@@ -295,9 +309,15 @@ def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int) -> Toke
         body["project"] = {
             "id": project.id,
             "name": project.name,
-            "domain": {"id": project.domain_id, "name": project.domain_name} if project.domain_id else {"id": None, "name": None},
+            "domain": {"id": project.domain_id, "name": project.domain_name}
+            if project.domain_id
+            else {"id": None, "name": None},
         }
-        caller |= {"project_id": project.id, "project_name": project.name, "project_domain_id": project.domain_id}
+        caller |= {
+            "project_id": project.id,
+            "project_name": project.name,
+            "project_domain_id": project.domain_id,
+        }
         where = grants.on_project(tx, project)
     elif payload.scope == DOMAIN:
         domain = projects.find_domain(tx, payload.target_id)
@@ -349,7 +369,9 @@ def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int) -> Toke
     shown = None
     if where is not None:
         shown = catalog.shown(tx, cloud, user_id=bearer.id, project_id=who.project_id)
-    return Token(text=text, payload=payload, revision=number, caller=who, body=body, catalog=shown, _encoded={})
+    return Token(
+        text=text, payload=payload, revision=number, caller=who, body=body, catalog=shown, _encoded={}
+    )
 
 
 def _only(tx: Tx, roles: list[Row], role_ids: list[str], *, all_of_them: bool = False) -> list[Row]:
@@ -376,7 +398,9 @@ def _by_application_credential(
     return _only(tx, roles, credential.application_credential_roles(tx, row.id))
 
 
-def _by_access_token(tx: Tx, cloud: Cloud, payload: Payload, roles: list[Row], body: dict[str, Any]) -> list[Row]:
+def _by_access_token(
+    tx: Tx, cloud: Cloud, payload: Payload, roles: list[Row], body: dict[str, Any]
+) -> list[Row]:
     table = credential.access_token
     row = tx.execute(sa.select(table).where(table.c.id == _unpack(payload.access_token))).one_or_none()
     if row is None or (row.expires_at and row.expires_at <= cloud.clock.now()):
@@ -405,14 +429,18 @@ def _password_end(tx: Tx, user_id: str) -> datetime | None:
 
 
 _domain = projects.project.alias("domain")
-_REVOKED = sa.select(credential.revocation.c.audit_id).where(credential.revocation.c.audit_id == sa.bindparam("ids"))
+_REVOKED = sa.select(credential.revocation.c.audit_id).where(
+    credential.revocation.c.audit_id == sa.bindparam("ids")
+)
 _USER = (
     sa.select(users.user, _domain.c.name.label("domain_name"), _domain.c.enabled.label("domain_enabled"))
     .join(_domain, _domain.c.id == users.user.c.domain_id)
     .where(users.user.c.id == sa.bindparam("user_id"))
 )
 _PROJECT = (
-    sa.select(projects.project, _domain.c.name.label("domain_name"), _domain.c.enabled.label("domain_enabled"))
+    sa.select(
+        projects.project, _domain.c.name.label("domain_name"), _domain.c.enabled.label("domain_enabled")
+    )
     .outerjoin(_domain, _domain.c.id == projects.project.c.domain_id)
     .where(projects.project.c.id == sa.bindparam("project_id"))
 )

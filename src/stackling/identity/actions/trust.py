@@ -44,7 +44,9 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: New) -> Row:
     if want.expires_at is not None and want.expires_at <= cloud.clock.now():
         raise BadRequest("Invalid input for field/attribute expires_at: it lies in the past.")
     if want.redelegation_count is not None and want.redelegation_count > MOST_REDELEGATIONS:
-        raise Forbidden(f"Requested redelegation depth of {want.redelegation_count} is greater than allowed {MOST_REDELEGATIONS}.")
+        raise Forbidden(
+            f"Requested redelegation depth of {want.redelegation_count} is greater than allowed {MOST_REDELEGATIONS}."
+        )
     if want.allow_redelegation and want.remaining_uses is not None:
         raise BadRequest("remaining_uses must not be set if redelegation is allowed.")
     count = 0
@@ -81,13 +83,17 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: New) -> Row:
 def _redelegated(want: New, parent: Row, count: int) -> tuple[int, datetime | None]:
     """How often a trust made from another may be handed on, and when it ends."""
     if parent.redelegation_count <= 0:
-        raise Forbidden("Remaining redelegation depth of 0 out of allowed range: the trust can't be handed on.")
+        raise Forbidden(
+            "Remaining redelegation depth of 0 out of allowed range: the trust can't be handed on."
+        )
     if parent.project_id != want.project_id:
         raise Forbidden("A redelegated trust is for the same project.")
     if parent.trustor_user_id != want.trustor_user_id:
         raise Forbidden("A redelegated trust has the same trustor.")
     if want.impersonation and not parent.impersonation:
-        raise Forbidden("Impersonation is not allowed because redelegated trust does not specify impersonation.")
+        raise Forbidden(
+            "Impersonation is not allowed because redelegated trust does not specify impersonation."
+        )
     ends = want.expires_at or parent.expires_at
     if parent.expires_at is not None and (ends is None or ends > parent.expires_at):
         raise Forbidden("Requested expiration time is more than redelegated trust can provide.")
@@ -112,18 +118,24 @@ def _roles(tx: Tx, caller: Caller, want: New, parent: Row | None) -> list[str]:
         have = [r for r in have if r.name in caller.roles]
     chosen = []
     for ref in want.roles:
-        found = [r for r in have if (ref.id and r.id == ref.id) or (not ref.id and ref.name and r.name == ref.name)]
+        found = [
+            r for r in have if (ref.id and r.id == ref.id) or (not ref.id and ref.name and r.name == ref.name)
+        ]
         if not found:
             if not any(_named(tx, ref)):
                 raise NotFound(f"Could not find role: {str(ref.id or ref.name)[:64]}.")
-            raise Forbidden("Some of requested roles are not held by the trustor, or not in the trust that is handed on.")
+            raise Forbidden(
+                "Some of requested roles are not held by the trustor, or not in the trust that is handed on."
+            )
         chosen.append(found[0].id)
     return list(dict.fromkeys(chosen))
 
 
 def _named(tx: Tx, ref: Any) -> list[Row]:
     table = roles.role
-    return list(tx.execute(sa.select(table).where(table.c.id == ref.id if ref.id else table.c.name == ref.name)))
+    return list(
+        tx.execute(sa.select(table).where(table.c.id == ref.id if ref.id else table.c.name == ref.name))
+    )
 
 
 def _alive(cloud: Cloud) -> sa.ColumnElement[bool]:
@@ -131,11 +143,11 @@ def _alive(cloud: Cloud) -> sa.ColumnElement[bool]:
 
 
 def get(tx: Tx, cloud: Cloud, caller: Caller, trust_id: str, rule: str = "get_trust") -> Row:
-    """One trust that still holds. Those who may not see it learn nothing of it."""
+    """One trust that still holds. Raises NotFound, which upstream says before it asks policy."""
     row = tx.execute(sa.select(trust).where(trust.c.id == trust_id, _alive(cloud))).one_or_none()
-    may(caller, rule, target(trust=row))
     if row is None or row.remaining_uses == 0:
         raise NotFound(f"Could not find trust: {trust_id[:64]}.")
+    may(caller, rule, target(trust=row))
     return row
 
 
@@ -161,7 +173,9 @@ def delete(tx: Tx, cloud: Cloud, caller: Caller, trust_id: str) -> None:
         unrestricted(caller)
     level = [row.id]
     while level:
-        below = list(tx.execute(sa.select(trust.c.id).where(trust.c.redelegated_trust_id.in_(level))).scalars())
+        below = list(
+            tx.execute(sa.select(trust.c.id).where(trust.c.redelegated_trust_id.in_(level))).scalars()
+        )
         tx.execute(sa.delete(trust).where(trust.c.id.in_(level)))
         level = below
     revision.bump(tx)

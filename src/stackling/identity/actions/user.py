@@ -60,7 +60,11 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewUser, hashed: str | No
         raise NotFound(f"Could not find domain: {domain_id[:64]}.")
     _check_default_project(tx, want.default_project_id)
     taken = sa.select(user.c.id).where(user.c.domain_id == domain_id, user.c.name == want.name)
-    named.free(tx, taken, f"Conflict occurred attempting to store user - Duplicate entry found with name {want.name} at domain ID {domain_id}.")
+    named.free(
+        tx,
+        taken,
+        f"Conflict occurred attempting to store user - Duplicate entry found with name {want.name} at domain ID {domain_id}.",
+    )
     row = tx.execute(
         user.insert()
         .values(
@@ -85,7 +89,9 @@ def _options(given: dict[str, Any] | None, before: dict[str, Any] | None = None)
     made = named.options(OPTIONS, given, before)
     for rule in made.get("multi_factor_auth_rules", []):
         if not isinstance(rule, list) or not rule or not all(isinstance(m, str) for m in rule):
-            raise BadRequest("Invalid input for field/attribute options.multi_factor_auth_rules: a rule is a list of methods")
+            raise BadRequest(
+                "Invalid input for field/attribute options.multi_factor_auth_rules: a rule is a list of methods"
+            )
     return made
 
 
@@ -106,7 +112,14 @@ def get(tx: Tx, caller: Caller, user_id: str, rule: str = "get_user") -> Row:
 
 
 def update(
-    tx: Tx, cloud: Cloud, caller: Caller, user_id: str, change: dict[str, Any], hashed: str | None, *, no_password: bool = False
+    tx: Tx,
+    cloud: Cloud,
+    caller: Caller,
+    user_id: str,
+    change: dict[str, Any],
+    hashed: str | None,
+    *,
+    no_password: bool = False,
 ) -> Row:
     """Change columns, `extra` and the password (an administrator's act). What ends tokens ends them at once."""
     row = get(tx, caller, user_id, "update_user")
@@ -115,7 +128,11 @@ def update(
         raise BadRequest("Cannot change Domain ID")
     if "name" in values and values["name"] != row.name:
         taken = sa.select(user.c.id).where(user.c.domain_id == row.domain_id, user.c.name == values["name"])
-        named.free(tx, taken, f"Conflict occurred attempting to store user - Duplicate entry found with name {values['name']} at domain ID {row.domain_id}.")
+        named.free(
+            tx,
+            taken,
+            f"Conflict occurred attempting to store user - Duplicate entry found with name {values['name']} at domain ID {row.domain_id}.",
+        )
     if "default_project_id" in values:
         _check_default_project(tx, values["default_project_id"])
     if "options" in values:
@@ -143,7 +160,9 @@ def forget(tx: Tx, user_id: str) -> None:
     tx.execute(sa.delete(assignment).where(assignment.c.actor == "user", assignment.c.actor_id == user_id))
     tx.execute(sa.delete(credential.credential).where(credential.credential.c.user_id == user_id))
     trust = credential.trust
-    tx.execute(sa.delete(trust).where(sa.or_(trust.c.trustor_user_id == user_id, trust.c.trustee_user_id == user_id)))
+    tx.execute(
+        sa.delete(trust).where(sa.or_(trust.c.trustor_user_id == user_id, trust.c.trustee_user_id == user_id))
+    )
     forget_application_credentials(tx, credential.application_credential.c.user_id == user_id)
     tx.execute(sa.delete(user).where(user.c.id == user_id))
     revision.bump(tx)
@@ -169,5 +188,3 @@ def revoke_tokens(tx: Tx, caller: Caller, user_id: str) -> None:
     row = get(tx, caller, user_id, "revoke_user_tokens")
     users.end_tokens(tx, row.id)
     revision.bump(tx)
-
-

@@ -6,8 +6,42 @@ from falcon import Request, Response
 
 from stackling.base.cloud import Cloud
 from stackling.base.rest import Envelope, Problem, Service
-from stackling.identity.api import assignment, auth, group, project, role, user, version
+from stackling.identity.api import (
+    application_credential,
+    assignment,
+    auth,
+    catalog,
+    credential,
+    domain_config,
+    endpoint_group,
+    group,
+    limit,
+    oauth1,
+    policy_document,
+    project,
+    role,
+    role_assignment,
+    trust,
+    user,
+    version,
+)
 
+_ROOMS = (
+    version,
+    user,
+    group,
+    project,
+    domain_config,
+    role,
+    role_assignment,
+    catalog,
+    endpoint_group,
+    credential,
+    application_credential,
+    trust,
+    oauth1,
+    limit,
+)
 _NO_SUCH_PAGE = (
     "<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n"
     "<p>There is nothing at this URL. Check its spelling and try again.</p>\n"
@@ -15,11 +49,11 @@ _NO_SUCH_PAGE = (
 
 
 def routes(cloud: Cloud) -> Iterable[tuple[str, object]]:
-    for room in (version, user, project, group, role):
+    for room in _ROOMS:
         for path, kind in room.ROUTES:
             yield path, kind(cloud)
-    for room in (auth, assignment):
-        yield from room.routes(cloud)
+    for built in (auth, assignment, policy_document):
+        yield from built.routes(cloud)
 
 
 def envelope(problem: Problem) -> Envelope:
@@ -28,7 +62,9 @@ def envelope(problem: Problem) -> Envelope:
     if problem.kind == "method":
         return Envelope({"message": problem.error.says}, headers=_VARY)
     error = problem.error
-    return Envelope({"error": {"code": problem.status, "message": error.says, "title": error.title}}, headers=_VARY)
+    return Envelope(
+        {"error": {"code": problem.status, "message": error.says, "title": error.title}}, headers=_VARY
+    )
 
 
 _VARY = {"Vary": "X-Auth-Token"}

@@ -48,7 +48,9 @@ def instant(text: str | None, name: str) -> Any:
     try:
         return clock.parse(text)
     except (ValueError, OverflowError):
-        raise BadRequest(f"Invalid input for field/attribute {name}: {text[:64]!r} is not an ISO 8601 time.") from None
+        raise BadRequest(
+            f"Invalid input for field/attribute {name}: {text[:64]!r} is not an ISO 8601 time."
+        ) from None
 
 
 def shown(tx: Tx, row: Row) -> dict[str, Any]:
@@ -62,7 +64,13 @@ def shown(tx: Tx, row: Row) -> dict[str, Any]:
         "expires_at": clock.bare_micros(row.expires_at),
         "unrestricted": row.unrestricted,
         "roles": [
-            {"id": r.id, "name": r.name, "domain_id": r.domain_id, "description": r.description, "options": r.options}
+            {
+                "id": r.id,
+                "name": r.name,
+                "domain_id": r.domain_id,
+                "description": r.description,
+                "options": r.options,
+            }
             for r in actions.roles_of(tx, row.id)
         ],
     }
@@ -92,7 +100,9 @@ class ApplicationCredentials(Resource):
         want = rest.body(req, Create, key="application_credential")
         plain = want.secret or actions.make_secret()
         if len(plain) > secret.LONGEST:
-            raise BadRequest(f"Invalid input for field/attribute secret: it is longer than {secret.LONGEST} characters.")
+            raise BadRequest(
+                f"Invalid input for field/attribute secret: it is longer than {secret.LONGEST} characters."
+            )
         new = actions.New(
             name=want.name,
             description=want.description,
@@ -133,7 +143,9 @@ class AccessRules(Resource):
     def on_get(self, req: Request, resp: Response, user_id: str) -> None:
         table = credential.access_rule
         with self.db.read() as tx:
-            query = filtered(req, actions.rules(tx, rest.caller(req), user_id), table, "service", "path", "method")
+            query = filtered(
+                req, actions.rules(tx, rest.caller(req), user_id), table, "service", "path", "method"
+            )
             rows = tx.execute(query.order_by(table.c.id)).all()
         made = [self.linked(req, f"/users/{user_id}/access_rules/{r.id}", rule_shown(r)) for r in rows]
         resp.media = self.listed(req, "access_rules", made)

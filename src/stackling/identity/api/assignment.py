@@ -20,7 +20,12 @@ class _Grants(Resource):
     def grant(self, params: dict[str, Any]) -> Grant:
         target_id = SYSTEM if self.target == SYSTEM else params[f"{self.target}_id"]
         return Grant(
-            self.actor, params[f"{self.actor}_id"], self.target, target_id, params.get("role_id", ""), self.inherited
+            self.actor,
+            params[f"{self.actor}_id"],
+            self.target,
+            target_id,
+            params.get("role_id", ""),
+            self.inherited,
         )
 
 

@@ -85,7 +85,10 @@ class System(Resource):
     def on_get(self, req: Request, resp: Response) -> None:
         with self.db.read() as tx:
             reaches = grants.roles_of(tx, rest.caller(req).user_id, grants.on_system())
-        resp.media = {"system": [{"all": True}] if reaches else [], "links": {"self": rest.self_url(req, self.cloud)}}
+        resp.media = {
+            "system": [{"all": True}] if reaches else [],
+            "links": {"self": rest.self_url(req, self.cloud)},
+        }
 
 
 class Catalog(Resource):

@@ -27,12 +27,17 @@ class CreateRegion(msgspec.Struct, kw_only=True):
 
 
 class UpdateRegion(msgspec.Struct, kw_only=True):
-    description: str | None | UnsetType = UNSET
-    parent_region_id: RegionId | None | UnsetType = UNSET
+    description: str | UnsetType | None = UNSET
+    parent_region_id: RegionId | UnsetType | None = UNSET
 
 
 def region_shown(row: Row) -> dict[str, Any]:
-    return {**row.extra, "id": row.id, "description": row.description, "parent_region_id": row.parent_region_id}
+    return {
+        **row.extra,
+        "id": row.id,
+        "description": row.description,
+        "parent_region_id": row.parent_region_id,
+    }
 
 
 class Regions(Resource):
@@ -63,7 +68,10 @@ def _make_region(self: Resource, req: Request, resp: Response, region_id: str | 
     )
     with self.db.begin() as tx:
         row = regions.create(tx, rest.caller(req), new)
-    resp.status, resp.media = "201 Created", {"region": self.linked(req, f"/regions/{row.id}", region_shown(row))}
+    resp.status, resp.media = (
+        "201 Created",
+        {"region": self.linked(req, f"/regions/{row.id}", region_shown(row))},
+    )
 
 
 class Region(Resource):
@@ -131,7 +139,10 @@ class Services(Resource):
         new = services.NewService(type=want.type, name=want.name, enabled=want.enabled, extra=extra)
         with self.db.begin() as tx:
             row = services.create(tx, rest.caller(req), new)
-        resp.status, resp.media = "201 Created", {"service": self.linked(req, f"/services/{row.id}", service_shown(row))}
+        resp.status, resp.media = (
+            "201 Created",
+            {"service": self.linked(req, f"/services/{row.id}", service_shown(row))},
+        )
 
 
 class Service(Resource):
@@ -173,8 +184,8 @@ class UpdateEndpoint(msgspec.Struct, kw_only=True):
     service_id: str | UnsetType = UNSET
     interface: Interface | UnsetType = UNSET
     url: Url | UnsetType = UNSET
-    region_id: RegionId | None | UnsetType = UNSET
-    region: RegionId | None | UnsetType = UNSET
+    region_id: RegionId | UnsetType | None = UNSET
+    region: RegionId | UnsetType | None = UNSET
     enabled: bool | UnsetType = UNSET
 
 
@@ -259,4 +270,3 @@ ROUTES = (
     ("/v3/endpoints", Endpoints),
     ("/v3/endpoints/{endpoint_id}", Endpoint),
 )
-

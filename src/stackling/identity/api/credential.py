@@ -26,7 +26,7 @@ class Update(msgspec.Struct, kw_only=True):
     blob: str | UnsetType = UNSET
     type: str | UnsetType = UNSET
     user_id: str | UnsetType = UNSET
-    project_id: str | None | UnsetType = UNSET
+    project_id: str | UnsetType | None = UNSET
 
 
 class _Credentials(Resource):
@@ -53,7 +53,9 @@ class Credentials(_Credentials):
 
     def on_post(self, req: Request, resp: Response) -> None:
         want, extra = wanted(req, "credential", Create)
-        new = actions.New(user_id=want.user_id, type=want.type, blob=want.blob, project_id=want.project_id, extra=extra)
+        new = actions.New(
+            user_id=want.user_id, type=want.type, blob=want.blob, project_id=want.project_id, extra=extra
+        )
         with self.db.begin() as tx:
             row = actions.create(tx, self.cloud, rest.caller(req), new)
         resp.status, resp.media = "201 Created", {"credential": self.shown(req, row)}

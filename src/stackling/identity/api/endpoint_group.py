@@ -19,7 +19,7 @@ _BELOW = "/OS-EP-FILTER/endpoint_groups"
 
 class Filters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     service_id: str | UnsetType = UNSET
-    region_id: str | None | UnsetType = UNSET
+    region_id: str | UnsetType | None = UNSET
     interface: Literal["public", "internal", "admin"] | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
 
@@ -33,7 +33,7 @@ class CreateGroup(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class UpdateGroup(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     name: Name | UnsetType = UNSET
     filters: Filters | UnsetType = UNSET
-    description: str | None | UnsetType = UNSET
+    description: str | UnsetType | None = UNSET
 
 
 class _Groups(Resource):

@@ -22,11 +22,17 @@ class CreateGroup(msgspec.Struct, kw_only=True):
 class UpdateGroup(msgspec.Struct, kw_only=True):
     name: Name | UnsetType = UNSET
     domain_id: Id | UnsetType = UNSET
-    description: str | None | UnsetType = UNSET
+    description: str | UnsetType | None = UNSET
 
 
 def shown(row: Row) -> dict[str, Any]:
-    return {**row.extra, "id": row.id, "name": row.name, "domain_id": row.domain_id, "description": row.description}
+    return {
+        **row.extra,
+        "id": row.id,
+        "name": row.name,
+        "domain_id": row.domain_id,
+        "description": row.description,
+    }
 
 
 class Groups(Resource):
@@ -41,7 +47,9 @@ class Groups(Resource):
 
     def on_post(self, req: Request, resp: Response) -> None:
         want, extra = wanted(req, "group", CreateGroup)
-        new = actions.NewGroup(name=want.name, domain_id=want.domain_id, description=want.description or "", extra=extra)
+        new = actions.NewGroup(
+            name=want.name, domain_id=want.domain_id, description=want.description or "", extra=extra
+        )
         with self.db.begin() as tx:
             row = actions.create(tx, self.cloud, rest.caller(req), new)
         resp.status, resp.media = "201 Created", {"group": self.linked(req, f"/groups/{row.id}", shown(row))}
@@ -79,7 +87,9 @@ class Members(Resource):
         from stackling.identity.api import user as user_api
 
         with self.db.read() as tx:
-            query = filtered(req, actions.members(tx, rest.caller(req), group_id), users.user, "name", "enabled")
+            query = filtered(
+                req, actions.members(tx, rest.caller(req), group_id), users.user, "name", "enabled"
+            )
             rows = list(tx.execute(query.order_by(users.user.c.id)))
             ends = users.password_ends(tx)
         made = [self.linked(req, f"/users/{r.id}", user_api.shown(r, ends.get(r.id))) for r in rows]

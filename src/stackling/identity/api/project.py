@@ -31,11 +31,11 @@ class CreateProject(msgspec.Struct, kw_only=True):
 
 class UpdateProject(msgspec.Struct, kw_only=True):
     name: Name | UnsetType = UNSET
-    domain_id: Id | None | UnsetType = UNSET
-    parent_id: Id | None | UnsetType = UNSET
+    domain_id: Id | UnsetType | None = UNSET
+    parent_id: Id | UnsetType | None = UNSET
     is_domain: bool | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
-    description: str | None | UnsetType = UNSET
+    description: str | UnsetType | None = UNSET
     options: dict[str, Any] | UnsetType = UNSET
     tags: list[str] | UnsetType = UNSET
 
@@ -145,7 +145,7 @@ class Project(Resource):
             elif _asks(req, "subtree_as_list"):
                 visible = [p for p in below if can(caller, "get_project", _aim(p))]
                 made["subtree"] = [{"project": p} for p in many(self, req, tx, visible)]
-        if _asks(req, "parents_as_ids") and _asks(req, "parents_as_list") or (
+        if (_asks(req, "parents_as_ids") and _asks(req, "parents_as_list")) or (
             _asks(req, "subtree_as_ids") and _asks(req, "subtree_as_list")
         ):
             raise BadRequest("as_list and as_ids exclude each other.")
@@ -191,13 +191,19 @@ class Tags(Resource):
         with self.db.read() as tx:
             actions.get(tx, rest.caller(req), project_id, "list_project_tags")
             names = projects.tags(tx, [project_id])[project_id]
-        resp.media = {"tags": names, "links": {"self": rest.self_url(req, self.cloud), "next": None, "previous": None}}
+        resp.media = {
+            "tags": names,
+            "links": {"self": rest.self_url(req, self.cloud), "next": None, "previous": None},
+        }
 
     def on_put(self, req: Request, resp: Response, project_id: str) -> None:
         names = rest.convert(rest.json_body(req), list[str], key="tags")
         with self.db.begin() as tx:
             made = actions.put_tags(tx, rest.caller(req), project_id, names)
-        resp.media = {"tags": made, "links": {"self": rest.self_url(req, self.cloud), "next": None, "previous": None}}
+        resp.media = {
+            "tags": made,
+            "links": {"self": rest.self_url(req, self.cloud), "next": None, "previous": None},
+        }
 
     def on_delete(self, req: Request, resp: Response, project_id: str) -> None:
         with self.db.begin() as tx:
@@ -232,7 +238,9 @@ class Domains(Resource):
 
     def on_get(self, req: Request, resp: Response) -> None:
         with self.db.read() as tx:
-            query = filtered(req, actions.domain_listing(tx, rest.caller(req)), project, "name", "enabled", "id")
+            query = filtered(
+                req, actions.domain_listing(tx, rest.caller(req)), project, "name", "enabled", "id"
+            )
             rows, more = paged(req, tx, query, project)
             made = many_domains(self, req, tx, rows)
         resp.media = self.listed(req, "domains", made, next_marker=more)

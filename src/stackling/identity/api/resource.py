@@ -39,7 +39,9 @@ class Resource:
         """`shown` with the link to itself."""
         return {**shown, "links": {"self": self.url(req, path)}}
 
-    def listed(self, req: Request, key: str, shown: list[Any], *, next_marker: str | None = None) -> dict[str, Any]:
+    def listed(
+        self, req: Request, key: str, shown: list[Any], *, next_marker: str | None = None
+    ) -> dict[str, Any]:
         """A list as identity answers it."""
         here = rest.self_url(req, self.cloud)
         after = None
@@ -47,7 +49,11 @@ class Resource:
             rest_of = [p for p in (req.query_string or "").split("&") if p and not p.startswith("marker=")]
             after = here + "?" + "&".join([*rest_of, f"marker={next_marker}"])
         made: dict[str, Any] = {key: shown}
-        made["links"] = {"next": after, "self": here + (f"?{req.query_string}" if req.query_string else ""), "previous": None}
+        made["links"] = {
+            "next": after,
+            "self": here + (f"?{req.query_string}" if req.query_string else ""),
+            "previous": None,
+        }
         if after:
             made["truncated"] = True
         return made
@@ -64,13 +70,17 @@ def wanted(req: Request, key: str, kind: type[T]) -> tuple[T, dict[str, Any]]:
     extra = {k: v for k, v in value[key].items() if k not in known and k not in ("links", "id")}
     for name in extra:
         if len(name) > 255:
-            raise BadRequest(f"Invalid input for field/attribute {name[:32]}…: the name is longer than 255 characters")
+            raise BadRequest(
+                f"Invalid input for field/attribute {name[:32]}…: the name is longer than 255 characters"
+            )
     return made, extra
 
 
 def given(change: msgspec.Struct) -> dict[str, Any]:
     """The fields that a PATCH names."""
-    return {n: getattr(change, n) for n in change.__struct_fields__ if getattr(change, n) is not msgspec.UNSET}
+    return {
+        n: getattr(change, n) for n in change.__struct_fields__ if getattr(change, n) is not msgspec.UNSET
+    }
 
 
 _COMPARE = {
@@ -112,7 +122,11 @@ def filtered(req: Request, query: sa.Select[Any], table: sa.Table, *names: str) 
 
 def paged(req: Request, tx: Tx, query: sa.Select[Any], table: sa.Table) -> tuple[list[Row], str | None]:
     """The rows of one page by name or id, and the marker of the next one if there is one."""
-    column = table.c[rest.one_param(req, "sort_key") or "id"] if (rest.one_param(req, "sort_key") or "id") in table.c else None
+    column = (
+        table.c[rest.one_param(req, "sort_key") or "id"]
+        if (rest.one_param(req, "sort_key") or "id") in table.c
+        else None
+    )
     if column is None:
         raise BadRequest("Invalid input for query parameter sort_key: there is no such attribute")
     down = (rest.one_param(req, "sort_dir") or "asc").lower().startswith("d")

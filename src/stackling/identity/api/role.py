@@ -22,8 +22,8 @@ class CreateRole(msgspec.Struct, kw_only=True):
 
 class UpdateRole(msgspec.Struct, kw_only=True):
     name: Name | UnsetType = UNSET
-    domain_id: Id | None | UnsetType = UNSET
-    description: str | None | UnsetType = UNSET
+    domain_id: Id | UnsetType | None = UNSET
+    description: str | UnsetType | None = UNSET
     options: dict[str, Any] | UnsetType = UNSET
 
 
@@ -53,7 +53,11 @@ class Roles(Resource):
     def on_post(self, req: Request, resp: Response) -> None:
         want, extra = wanted(req, "role", CreateRole)
         new = actions.NewRole(
-            name=want.name, domain_id=want.domain_id, description=want.description, options=want.options, extra=extra
+            name=want.name,
+            domain_id=want.domain_id,
+            description=want.description,
+            options=want.options,
+            extra=extra,
         )
         with self.db.begin() as tx:
             row = actions.create(tx, self.cloud, rest.caller(req), new)
@@ -89,7 +93,10 @@ class _Inference(Resource):
 
     def pair(self, req: Request, prior: Row, implied: Row) -> dict[str, Any]:
         made = {"prior_role": self.short(req, prior), "implies": self.short(req, implied)}
-        return {"role_inference": made, "links": {"self": self.url(req, f"/roles/{prior.id}/implies/{implied.id}")}}
+        return {
+            "role_inference": made,
+            "links": {"self": self.url(req, f"/roles/{prior.id}/implies/{implied.id}")},
+        }
 
 
 class Implied(_Inference):
@@ -132,7 +139,8 @@ class Inferences(_Inference):
         with self.db.read() as tx:
             found = actions.inferences(tx, rest.caller(req))
         made = [
-            {"prior_role": self.short(req, prior), "implies": [self.short(req, r) for r in rows]} for prior, rows in found
+            {"prior_role": self.short(req, prior), "implies": [self.short(req, r) for r in rows]}
+            for prior, rows in found
         ]
         resp.media = {"role_inferences": made, "links": {"self": rest.self_url(req, self.cloud)}}
 

@@ -21,7 +21,9 @@ def _flag(req: Request, name: str) -> bool:
 def asked(req: Request) -> Asked:
     inherited = rest.one_param(req, "scope.OS-INHERIT:inherited_to")
     if inherited not in (None, "projects"):
-        raise BadRequest("Invalid input for query parameter scope.OS-INHERIT:inherited_to: it can only be projects")
+        raise BadRequest(
+            "Invalid input for query parameter scope.OS-INHERIT:inherited_to: it can only be projects"
+        )
     return Asked(
         user_id=rest.one_param(req, "user.id"),
         group_id=rest.one_param(req, "group.id"),
@@ -57,7 +59,10 @@ def shown(root: str, row: Shown, names: Names | None) -> dict[str, Any]:
     if row.inherited:
         link = f"/OS-INHERIT{link}/inherited_to_projects"
     links = {"assignment": root + link}
-    made: dict[str, Any] = {"links": links, "role": _named(row.role_id, names.roles if names else None, names)}
+    made: dict[str, Any] = {
+        "links": links,
+        "role": _named(row.role_id, names.roles if names else None, names),
+    }
     scope: dict[str, Any]
     if row.target == SYSTEM:
         scope = {"system": {"all": True}}

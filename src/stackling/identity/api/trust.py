@@ -10,7 +10,6 @@ from stackling.base import clock, rest
 from stackling.base.db import Row, Tx
 from stackling.base.errors import NotFound
 from stackling.identity.actions import trust as actions
-from stackling.identity.actions.permission import may, target
 from stackling.identity.api import role as role_api
 from stackling.identity.api.application_credential import Role as RoleRef
 from stackling.identity.api.application_credential import instant
@@ -51,7 +50,9 @@ def summary(row: Row) -> dict[str, Any]:
 class _Trusts(Resource):
     def shown(self, req: Request, tx: Tx, row: Row) -> dict[str, Any]:
         made = summary(row)
-        made["roles"] = [self.linked(req, f"/roles/{r.id}", role_api.shown(r)) for r in actions.roles_of(tx, row.id)]
+        made["roles"] = [
+            self.linked(req, f"/roles/{r.id}", role_api.shown(r)) for r in actions.roles_of(tx, row.id)
+        ]
         link = self.url(req, f"{_BELOW}/{row.id}/roles")
         made["roles_links"] = {"self": link, "next": None, "previous": None}
         return self.linked(req, f"{_BELOW}/{row.id}", made)
@@ -115,10 +116,8 @@ class Role(_Trusts):
     """/v3/OS-TRUST/trusts/{trust_id}/roles/{role_id}"""
 
     def on_get(self, req: Request, resp: Response, trust_id: str, role_id: str) -> None:
-        caller = rest.caller(req)
         with self.db.read() as tx:
-            row = actions.get(tx, self.cloud, caller, trust_id, "get_role_for_trust")
-            may(caller, "get_role_for_trust", target(trust=row))
+            row = actions.get(tx, self.cloud, rest.caller(req), trust_id, "get_role_for_trust")
             found = [r for r in actions.roles_of(tx, row.id) if r.id == role_id]
         if not found:
             raise NotFound(f"Could not find role: {role_id[:64]}.")

@@ -8,16 +8,17 @@ from msgspec import UNSET, UnsetType
 
 from stackling.base import rest
 from stackling.base.db import Row, Tx
+from stackling.identity.actions import group as group_actions
 from stackling.identity.actions import password as passwords
 from stackling.identity.actions import project as project_actions
 from stackling.identity.actions import user as actions
+from stackling.identity.actions.permission import may, target
 from stackling.identity.api import group as group_api
 from stackling.identity.api import project as project_api
 from stackling.identity.api.resource import Id, Name, Resource, empty, filtered, given, paged, wanted
 from stackling.identity.state import project as projects
 from stackling.identity.state import user as users
-from stackling.identity.actions.permission import may, target
-from stackling.identity.actions import group as group_actions
+
 
 class CreateUser(msgspec.Struct, kw_only=True):
     name: Name
@@ -32,8 +33,8 @@ class CreateUser(msgspec.Struct, kw_only=True):
 class UpdateUser(msgspec.Struct, kw_only=True):
     name: Name | UnsetType = UNSET
     domain_id: Id | UnsetType = UNSET
-    default_project_id: Id | None | UnsetType = UNSET
-    password: str | None | UnsetType = UNSET
+    default_project_id: Id | UnsetType | None = UNSET
+    password: str | UnsetType | None = UNSET
     enabled: bool | UnsetType = UNSET
     options: dict[str, Any] | UnsetType = UNSET
 
@@ -137,7 +138,9 @@ class Projects(Resource):
     def on_get(self, req: Request, resp: Response, user_id: str) -> None:
         with self.db.read() as tx:
             actions.get(tx, rest.caller(req), user_id, "list_user_projects")
-            query = filtered(req, project_actions.of_user(tx, user_id), projects.project, "name", "enabled", "domain_id")
+            query = filtered(
+                req, project_actions.of_user(tx, user_id), projects.project, "name", "enabled", "domain_id"
+            )
             rows = list(tx.execute(query.order_by(projects.project.c.id)))
             made = project_api.many(self, req, tx, rows)
         resp.media = self.listed(req, "projects", made)
@@ -149,7 +152,11 @@ class Groups(Resource):
     def on_get(self, req: Request, resp: Response, user_id: str) -> None:
         with self.db.read() as tx:
             row = users.find(tx, user_id)
-            may(rest.caller(req), "list_groups_for_user", target(user=row if row is not None else {"id": user_id}))
+            may(
+                rest.caller(req),
+                "list_groups_for_user",
+                target(user=row if row is not None else {"id": user_id}),
+            )
             query = filtered(req, group_actions.of_user(tx, user_id), users.group, "name")
             rows = list(tx.execute(query.order_by(users.group.c.id)))
         made = [self.linked(req, f"/groups/{r.id}", group_api.shown(r)) for r in rows]

@@ -1,5 +1,15 @@
 """The tables of identity."""
 
-from stackling.identity.state import catalog, credential, domain_config, limit, policy, project, revision, role, user
+from stackling.identity.state import (
+    catalog,
+    credential,
+    domain_config,
+    limit,
+    policy,
+    project,
+    revision,
+    role,
+    user,
+)
 
 __all__ = ["catalog", "credential", "domain_config", "limit", "policy", "project", "revision", "role", "user"]

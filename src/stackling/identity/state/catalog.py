@@ -27,7 +27,13 @@ endpoint = Table(
     "identity_endpoint",
     metadata,
     Column("id", String(64), primary_key=True),
-    Column("service_id", String(64), ForeignKey("identity_service.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column(
+        "service_id",
+        String(64),
+        ForeignKey("identity_service.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
     Column("interface", String(8), nullable=False),
     Column("region_id", String(255), ForeignKey("identity_region.id"), index=True),
     Column("url", Text, nullable=False),
@@ -49,7 +55,9 @@ project_endpoint = Table(
     "identity_project_endpoint",
     metadata,
     Column("project_id", String(64), ForeignKey("identity_project.id", ondelete="CASCADE"), primary_key=True),
-    Column("endpoint_id", String(64), ForeignKey("identity_endpoint.id", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "endpoint_id", String(64), ForeignKey("identity_endpoint.id", ondelete="CASCADE"), primary_key=True
+    ),
 )
 
 project_endpoint_group = Table(

@@ -21,7 +21,13 @@ application_credential = Table(
     metadata,
     Column("id", String(64), primary_key=True),
     Column("user_id", String(64), ForeignKey("identity_user.id", ondelete="CASCADE"), nullable=False),
-    Column("project_id", String(64), ForeignKey("identity_project.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column(
+        "project_id",
+        String(64),
+        ForeignKey("identity_project.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
     Column("name", String(255), nullable=False),
     Column("description", Text),
     Column("secret_hash", String(255), nullable=False),
@@ -106,7 +112,12 @@ request_token = Table(
     Column("authorizing_user_id", String(64)),
     Column("project_id", String(64), nullable=False),
     Column("role_ids", JSON),
-    Column("consumer_id", String(64), ForeignKey("identity_oauth_consumer.id", ondelete="CASCADE"), nullable=False),
+    Column(
+        "consumer_id",
+        String(64),
+        ForeignKey("identity_oauth_consumer.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
     Column("expires_at", DateTime),
 )
 
@@ -115,10 +126,17 @@ access_token = Table(
     metadata,
     Column("id", String(64), primary_key=True),
     Column("secret", Text, nullable=False),
-    Column("user_id", String(64), ForeignKey("identity_user.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column(
+        "user_id", String(64), ForeignKey("identity_user.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
     Column("project_id", String(64), nullable=False),
     Column("role_ids", JSON, nullable=False),
-    Column("consumer_id", String(64), ForeignKey("identity_oauth_consumer.id", ondelete="CASCADE"), nullable=False),
+    Column(
+        "consumer_id",
+        String(64),
+        ForeignKey("identity_oauth_consumer.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
     Column("expires_at", DateTime),
 )
 

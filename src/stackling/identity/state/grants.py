@@ -24,10 +24,16 @@ def actors(user_id: str) -> sa.ColumnElement[bool]:
 def on_project(tx: Tx, project: Row) -> sa.ColumnElement[bool]:
     """Assignments that reach the project: its own, and those that its ancestors and its domain hand down."""
     table = assignment.c
-    above = [project.parent_id, *(p.id for p in projects.ancestors(tx, project.parent_id))] if _deep(project) else []
+    above = (
+        [project.parent_id, *(p.id for p in projects.ancestors(tx, project.parent_id))]
+        if _deep(project)
+        else []
+    )
     ways = [sa.and_(table.target == "project", table.target_id == project.id, table.inherited.is_(False))]
     if project.domain_id:
-        ways.append(sa.and_(table.target == "domain", table.target_id == project.domain_id, table.inherited.is_(True)))
+        ways.append(
+            sa.and_(table.target == "domain", table.target_id == project.domain_id, table.inherited.is_(True))
+        )
     if above:
         ways.append(sa.and_(table.target == "project", table.target_id.in_(above), table.inherited.is_(True)))
     return sa.or_(*ways)

@@ -41,7 +41,9 @@ def find(tx: Tx, project_id: str) -> Row | None:
 
 
 def find_domain(tx: Tx, domain_id: str) -> Row | None:
-    return tx.execute(sa.select(project).where(project.c.id == domain_id, project.c.is_domain.is_(True))).one_or_none()
+    return tx.execute(
+        sa.select(project).where(project.c.id == domain_id, project.c.is_domain.is_(True))
+    ).one_or_none()
 
 
 def ancestors(tx: Tx, project_id: str) -> list[Row]:
@@ -60,7 +62,9 @@ def descendants(tx: Tx, project_id: str) -> list[Row]:
     found: list[Row] = []
     level = [project_id]
     while level:
-        rows = list(tx.execute(sa.select(project).where(project.c.parent_id.in_(level)).order_by(project.c.id)))
+        rows = list(
+            tx.execute(sa.select(project).where(project.c.parent_id.in_(level)).order_by(project.c.id))
+        )
         found += rows
         level = [r.id for r in rows]
     return found

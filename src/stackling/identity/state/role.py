@@ -30,7 +30,9 @@ implied_role = Table(
     "identity_implied_role",
     metadata,
     Column("prior_role_id", String(64), ForeignKey("identity_role.id", ondelete="CASCADE"), primary_key=True),
-    Column("implied_role_id", String(64), ForeignKey("identity_role.id", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "implied_role_id", String(64), ForeignKey("identity_role.id", ondelete="CASCADE"), primary_key=True
+    ),
 )
 
 # No foreign keys to actors and targets: a group or user may be gone from where it was kept, and the assignment stays

@@ -4,7 +4,17 @@
 """
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, ForeignKey, Integer, String, Table, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Integer,
+    String,
+    Table,
+    UniqueConstraint,
+)
 
 from stackling.base.db import JSON, Row, Tx, metadata
 
@@ -30,7 +40,9 @@ password = Table(
     "identity_password",
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
-    Column("user_id", String(64), ForeignKey("identity_user.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column(
+        "user_id", String(64), ForeignKey("identity_user.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
     Column("hash", String(255), nullable=False),
     Column("created_at", DateTime, nullable=False),
     Column("expires_at", DateTime),
@@ -52,7 +64,13 @@ membership = Table(
     "identity_membership",
     metadata,
     Column("user_id", String(64), ForeignKey("identity_user.id", ondelete="CASCADE"), primary_key=True),
-    Column("group_id", String(64), ForeignKey("identity_group.id", ondelete="CASCADE"), primary_key=True, index=True),
+    Column(
+        "group_id",
+        String(64),
+        ForeignKey("identity_group.id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
+    ),
 )
 
 

@@ -130,3 +130,12 @@ def by_address(tx: Tx, network_id: str, ip_address: str) -> Row | None:
         .where(port.c.network_id == network_id, ip_allocation.c.ip_address == ip_address)
     )
     return tx.execute(query).first()
+
+
+def devices_with_address(pattern: str, ip_version: int) -> sa.Select[tuple[str]]:
+    """The ids of devices that have a fixed address matching a regular expression; to be used inside a query."""
+    return (
+        sa.select(port.c.device_id)
+        .join(ip_allocation, ip_allocation.c.port_id == port.c.id)
+        .where(ip_allocation.c.ip_address.regexp_match(pattern), ip_allocation.c.ip_address.like("%:%" if ip_version == 6 else "%.%"))
+    )

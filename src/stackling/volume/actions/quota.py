@@ -72,6 +72,12 @@ def check(tx: Tx, cloud: Cloud, project_id: str, type_name: str, adds: Mapping[s
     quota.check(tx, SERVICE, project_id, both, defaults=in_force, usage=usage)
 
 
+def check_retype(tx: Tx, cloud: Cloud, project_id: str, type_name: str, size: int) -> None:
+    """Let a volume of `size` GiB that the project has already become one of a type. Raises QuotaExceeded."""
+    adds = {f"volumes_{type_name}": 1, f"gigabytes_{type_name}": size}
+    quota.check(tx, SERVICE, project_id, adds, defaults=defaults(tx, cloud), usage=usage)
+
+
 def show(tx: Tx, cloud: Cloud, caller: Caller, project_id: str) -> tuple[dict[str, int], dict[str, int]]:
     """Limits and usage. Raises Forbidden for another project's."""
     caller.may("volume_extension:quotas:show", {"project_id": project_id})

@@ -258,7 +258,7 @@ def retype(tx: Tx, cloud: Cloud, caller: Caller, id: str, name: str) -> None:
     for key in ("volume_backend_name", "multiattach"):
         if new.get(key, old.get(key)) != old.get(key):
             raise BadRequest(f"Volume {id} can't become of type {kind.name}: that asks for {key} {new[key]!r}, and volumes stay where they are.")
-    quota.check(tx, cloud, row.project_id, kind.name, {f"volumes_{kind.name}": 1, f"gigabytes_{kind.name}": row.size}, size=row.size)
+    quota.check_retype(tx, cloud, row.project_id, kind.name, row.size)
     tx.execute(sa.update(volume).where(volume.c.id == id).values(volume_type_id=kind.id, updated_at=cloud.clock.now()))
 
 

@@ -23,7 +23,7 @@ class ServiceName(Struct, kw_only=True):
 
     host: Annotated[str, Meta(min_length=1, max_length=255)]
     binary: str | None = None
-    disabled_reason: Annotated[str | None, Meta(max_length=255)] = None
+    disabled_reason: Annotated[str, Meta(max_length=255)] | None = None
 
 
 class Services:

@@ -1,0 +1,251 @@
+"""POST /servers/{id}/action: one body key, one verb."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from falcon import Request, Response
+from msgspec import UNSET, Meta, Struct
+
+from stackling.base.cloud import Cloud
+from stackling.base.errors import BadRequest, Conflict, Unavailable, Unsupported
+from stackling.base.microversion import Body, Version
+from stackling.base.rest import caller, convert, json_body, version
+from stackling.compute.actions import floating_ip, interface
+from stackling.compute.actions import server as actions
+from stackling.compute.api.body import Name, Unset, Whole, or_none, present
+from stackling.compute.api.version import only, since
+from stackling.compute.driver import DomainMissing, HostUnavailable, Hypervisor
+
+Act = Callable[[Request, Response, Cloud, str, Any], None]
+
+
+class Reboot(Body):
+    type: Literal["HARD", "Hard", "hard", "SOFT", "Soft", "soft"]
+
+
+class ResetState(Body):
+    state: Literal["active", "error"]
+
+
+class Lock(Body):
+    locked_reason: Annotated[str, Meta(min_length=1, max_length=255)] | Unset = UNSET
+
+
+class GroupName(Body):
+    name: Name
+
+
+class ConsoleOutput(Body):
+    length: Whole | None | Unset = UNSET
+
+
+class FixedIp(Body):
+    networkId: Annotated[str, Meta(min_length=1, max_length=255)] | int
+
+
+class Address(Body):
+    address: Annotated[str, Meta(min_length=1, max_length=64)]
+    fixed_address: Annotated[str, Meta(max_length=64)] | None | Unset = UNSET
+
+
+def _start(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    with cloud.db.begin() as tx:
+        actions.start(tx, cloud, caller(req), id)
+
+
+def _stop(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    with cloud.db.begin() as tx:
+        actions.stop(tx, cloud, caller(req), id)
+
+
+def _reboot(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    want = convert(value, Reboot)
+    with cloud.db.begin() as tx:
+        actions.reboot(tx, cloud, caller(req), id, hard=want.type.upper() == "HARD")
+
+
+def _force_delete(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    with cloud.db.begin() as tx:
+        actions.delete(tx, cloud, caller(req), id, "os_compute_api:os-deferred-delete:force")
+
+
+def _restore(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    with cloud.db.read() as tx:
+        row = actions.get(tx, caller(req), id, "os_compute_api:os-deferred-delete:restore")
+        actions.require(row, "restore", "soft-delete")
+
+
+def _lock(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    reason = None
+    if since(req, "2.73") and value is not None:
+        reason = or_none(convert(value, Lock).locked_reason)
+    with cloud.db.begin() as tx:
+        actions.lock(tx, cloud, caller(req), id, reason)
+
+
+def _unlock(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    with cloud.db.begin() as tx:
+        actions.unlock(tx, cloud, caller(req), id)
+
+
+def _reset_state(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    caller(req).may("os_compute_api:os-admin-actions:reset_state")
+    want = convert(value, ResetState)
+    with cloud.db.begin() as tx:
+        actions.reset_state(tx, cloud, caller(req), id, want.state)
+
+
+def _add_group(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    want = convert(value, GroupName)
+    with cloud.db.begin() as tx:
+        interface.add_group(tx, cloud, caller(req), id, want.name)
+
+
+def _remove_group(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    want = convert(value, GroupName)
+    with cloud.db.begin() as tx:
+        interface.remove_group(tx, cloud, caller(req), id, want.name)
+
+
+def _add_fixed_ip(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    want = convert(value, FixedIp)
+    with cloud.db.begin() as tx:
+        interface.add_fixed_ip(tx, cloud, caller(req), id, str(want.networkId))
+
+
+def _remove_fixed_ip(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    want = convert(value, Address)
+    with cloud.db.begin() as tx:
+        interface.remove_fixed_ip(tx, cloud, caller(req), id, want.address)
+
+
+def _add_floating_ip(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    want = convert(value, Address)
+    with cloud.db.begin() as tx:
+        floating_ip.add(tx, cloud, caller(req), id, want.address, or_none(want.fixed_address))
+
+
+def _remove_floating_ip(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    want = convert(value, Address)
+    with cloud.db.begin() as tx:
+        floating_ip.remove(tx, cloud, caller(req), id, want.address)
+
+
+def _console_output(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    want = convert(value if value is not None else {}, ConsoleOutput)
+    lines = int(want.length) if present(want.length) else None
+    if lines is not None and lines < -1:
+        raise BadRequest("Invalid input for field/attribute length: it is -1 or more")
+    with cloud.db.read() as tx:
+        row = actions.get(tx, caller(req), id, "os_compute_api:os-console-output")
+    if row.host is None:
+        raise Conflict(f"Instance {row.id} is not ready: it has no host.")
+    try:
+        text = cloud.driver(Hypervisor, row.host).console_log(row.id, None if lines == -1 else lines)
+    except DomainMissing:
+        raise Conflict(f"Instance {row.id} is not ready") from None
+    except HostUnavailable as e:
+        raise Unavailable(f"The console log is on host {row.host}, which does not answer: {e}") from None
+    # What XML (and some terminals) can't show is left out, as upstream does.
+    resp.media = {"output": "".join(ch for ch in text if ch in "\t\n\r" or ch >= " ")}
+    resp.status = 200
+
+
+class Verb(Struct, frozen=True):
+    """An action, the rule that guards it, and the microversions that have it."""
+
+    act: Act | None  # None: the API knows it, this cloud does not offer it yet
+    rule: str
+    first: str | None = None
+    last: str | None = None
+
+
+def _r(name: str) -> str:
+    return f"os_compute_api:{name}"
+
+
+VERBS: dict[str, Verb] = {
+    "os-start": Verb(_start, _r("servers:start")),
+    "os-stop": Verb(_stop, _r("servers:stop")),
+    "reboot": Verb(_reboot, _r("servers:reboot")),
+    "forceDelete": Verb(_force_delete, _r("os-deferred-delete:force")),
+    "restore": Verb(_restore, _r("os-deferred-delete:restore")),
+    "lock": Verb(_lock, _r("os-lock-server:lock")),
+    "unlock": Verb(_unlock, _r("os-lock-server:unlock")),
+    "os-resetState": Verb(_reset_state, _r("os-admin-actions:reset_state")),
+    "addSecurityGroup": Verb(_add_group, _r("os-security-groups:add")),
+    "removeSecurityGroup": Verb(_remove_group, _r("os-security-groups:remove")),
+    "addFixedIp": Verb(_add_fixed_ip, _r("os-multinic:add"), last="2.43"),
+    "removeFixedIp": Verb(_remove_fixed_ip, _r("os-multinic:remove"), last="2.43"),
+    "addFloatingIp": Verb(_add_floating_ip, _r("os-floating-ips:add"), last="2.43"),
+    "removeFloatingIp": Verb(_remove_floating_ip, _r("os-floating-ips:remove"), last="2.43"),
+    "os-getConsoleOutput": Verb(_console_output, _r("os-console-output")),
+    "changePassword": Verb(None, _r("os-admin-password")),
+    "confirmResize": Verb(None, _r("servers:confirm_resize")),
+    "createBackup": Verb(None, _r("os-create-backup")),
+    "createImage": Verb(None, _r("servers:create_image")),
+    "evacuate": Verb(None, _r("os-evacuate")),
+    "injectNetworkInfo": Verb(None, _r("os-admin-actions:inject_network_info")),
+    "migrate": Verb(None, _r("os-migrate-server:migrate")),
+    "os-getSPICEConsole": Verb(None, _r("os-remote-consoles"), last="2.5"),
+    "os-getSerialConsole": Verb(None, _r("os-remote-consoles"), last="2.5"),
+    "os-getVNCConsole": Verb(None, _r("os-remote-consoles"), last="2.5"),
+    "os-migrateLive": Verb(None, _r("os-migrate-server:migrate_live")),
+    "pause": Verb(None, _r("os-pause-server:pause")),
+    "rebuild": Verb(None, _r("servers:rebuild")),
+    "rescue": Verb(None, _r("os-rescue")),
+    "resize": Verb(None, _r("servers:resize")),
+    "resume": Verb(None, _r("os-suspend-server:resume")),
+    "revertResize": Verb(None, _r("servers:revert_resize")),
+    "shelve": Verb(None, _r("os-shelve:shelve")),
+    "shelveOffload": Verb(None, _r("os-shelve:shelve_offload")),
+    "suspend": Verb(None, _r("os-suspend-server:suspend")),
+    "trigger_crash_dump": Verb(None, _r("servers:trigger_crash_dump"), first="2.17"),
+    "unpause": Verb(None, _r("os-pause-server:unpause")),
+    "unrescue": Verb(None, _r("os-unrescue")),
+    "unshelve": Verb(None, _r("os-shelve:unshelve")),
+}
+
+
+class Action:
+    """/servers/{server_id}/action"""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+
+    def on_post(self, req: Request, resp: Response, server_id: str) -> None:
+        given = json_body(req)
+        if not isinstance(given, dict) or len(given) != 1:
+            raise BadRequest("Malformed request body: an action is an object with one key")
+        name, value = next(iter(given.items()))
+        verb = VERBS.get(name)
+        if verb is None or (verb.first and version(req) < Version.parse(verb.first)):
+            raise BadRequest(f"There is no such action: {str(name)[:64]}")
+        only(req, last=verb.last)
+        resp.status = 202
+        if verb.act is not None:
+            verb.act(req, resp, self.cloud, server_id, value)
+            return
+        with self.cloud.db.read() as tx:
+            row = actions.unlocked(tx, caller(req), server_id, verb.rule)
+        raise Unsupported(f"This cloud does not offer '{name}' yet; server {row.id} is unchanged.")
+
+
+class RemoteConsoles:
+    """/servers/{server_id}/remote-consoles"""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+
+    def on_post(self, req: Request, resp: Response, server_id: str) -> None:
+        only(req, first="2.6")
+        given = json_body(req)
+        wanted = given.get("remote_console") if isinstance(given, dict) else None
+        kinds = {"vnc": ("novnc", "xvpvnc"), "spice": ("spice-html5",), "rdp": ("rdp-html5",), "serial": ("serial",)}
+        if since(req, "2.8"):
+            kinds["mks"] = ("webmks",)
+        if not isinstance(wanted, dict) or set(wanted) != {"protocol", "type"} or wanted["type"] not in kinds.get(str(wanted["protocol"]), ()):
+            raise BadRequest("Invalid input for field/attribute remote_console: it has a protocol and a type that go together")
+        with self.cloud.db.read() as tx:
+            actions.get(tx, caller(req), server_id, "os_compute_api:os-remote-consoles")
+        raise BadRequest(f"Unavailable console type {wanted['type']}.")
