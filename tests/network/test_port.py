@@ -15,7 +15,7 @@ def addresses(port):
 
 
 def test_a_port_gets_address_mac_and_default_group(cloud, alice):
-    network, subnet = net(alice)
+    network, _ = net(alice)
     port = make(alice, "port", network_id=network["id"], name="p")
     (default,) = listed(alice, "security_group", "name=default")
     assert (addresses(port), port["status"], port["security_groups"]) == (["10.0.0.3"], "DOWN", [default["id"]])
@@ -76,8 +76,8 @@ def test_bad_input_for_a_port_is_refused(cloud, alice, bob, admin, attributes, s
 
 def test_a_port_changes(cloud, alice, admin):
     network, subnet = net(alice)
-    other = make(alice, "subnet", network_id=network["id"], cidr="10.1.0.0/24", ip_version=4)
     port = make(alice, "port", network_id=network["id"])
+    other = make(alice, "subnet", network_id=network["id"], cidr="10.1.0.0/24", ip_version=4)
     group = make(alice, "security_group", name="web")
     mine = addresses(port)[0]
     made = change(
@@ -154,7 +154,7 @@ def caller(cloud, user):
 
 def test_ports_of_a_server_come_go_and_are_described(cloud, alice, bob):
     c, who = cloud.cloud, caller(cloud, alice)
-    network, subnet = net(alice, name="blue")
+    network, _ = net(alice, name="blue")
     given = make(alice, "port", network_id=network["id"], name="given")
     web = make(alice, "security_group", name="web")
     with cloud.db.begin() as tx:

@@ -9,24 +9,39 @@ import fcntl
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stackling.base import log
+import msgspec
+from granian.constants import Interfaces
+from granian.server import Server
+
 from stackling.base.config import Config
+
+
+class Start(msgspec.Struct):
+    """What `stackling up` hands to the server, in a file for root's eyes only."""
+
+    config: Config
+    fake: bool
+
+
+def command(config: Config, *, fake: bool) -> list[str]:
+    """The command that serves the cloud in the foreground, once the cloud's directories are there."""
+    for made, mode in directories(config):
+        made.mkdir(parents=True, exist_ok=True)
+        made.chmod(mode)
+    start = Path(config.paths.run_dir) / "start.json"
+    start.touch(mode=0o600)
+    start.write_bytes(msgspec.json.encode(Start(config, fake)))
+    return [sys.executable, "-m", "stackling.boot.server", str(start)]
 
 
 def run(config: Config, *, fake: bool = False) -> int:
     """Serve until told to stop (SIGTERM, SIGINT). Returns the exit status."""
-    from granian.constants import Interfaces
-    from granian.server import Server
-
-    log.setup(level=config.log.level)
-    for made, mode in directories(config):
-        made.mkdir(parents=True, exist_ok=True)
-        made.chmod(mode)
     tls = certificate(config) if config.api.tls else None
     server = Server(
         "stackling",
@@ -79,9 +94,11 @@ def certificate(config: Config) -> tuple[Path, Path]:
 def load(config: Config, *, fake: bool) -> Callable[..., Any]:
     """Make the cloud in one of Granian's processes. Returns its WSGI app."""
     _die_with_parent()
-    log.setup(level=config.log.level)
+    from stackling.base import log
     from stackling.base.db import Database
     from stackling.boot import assembly, credentials, health, schema, worker
+
+    log.setup(level=config.log.level)
 
     cloud = assembly.assemble(config, Database(config.database_url, pool_size=config.api.threads + config.worker.threads))
     schema.upgrade(cloud.db)
@@ -117,3 +134,8 @@ def _first(config: Config) -> bool:
 def _die_with_parent() -> None:
     """Granian's processes must not outlive the one that watches over them: they would keep the port."""
     ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+if __name__ == "__main__":
+    asked = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Start)
+    sys.exit(run(asked.config, fake=asked.fake))

@@ -1,5 +1,6 @@
 """`stackling down`: stop the cloud."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -45,6 +46,16 @@ def stop(config: Config) -> bool:
     pid = running(config)
     if pid is None:
         return False
+    own_group = os.getpgid(pid) == pid
+    try:
+        return _end(config, pid)
+    finally:
+        if own_group:  # what it had started and not yet waited for, such as a package download
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+
+
+def _end(config: Config, pid: int) -> bool:
     for sign, patience in ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0)):
         try:
             os.kill(pid, sign)

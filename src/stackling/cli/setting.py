@@ -46,10 +46,6 @@ class Setting:
     def config(self) -> Config:
         return self.load()[0]
 
-    def arguments(self) -> list[str]:
-        """The options that name the same cloud to another `stackling`."""
-        return [*(["--config", str(self.config_file)] if self.config_file else []), *(["--fake"] if self.fake else [])]
-
 
 def fake_home() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "stackling-fake"

@@ -11,6 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from stackling.base.config import Config
+from stackling.boot import server
 from stackling.cli.setting import Setting, Trouble, running
 
 
@@ -32,15 +33,13 @@ def up(
         return 0
     _check(config, fake=setting.fake)
     if foreground:
-        from stackling.boot import server
-
-        return server.run(config, fake=setting.fake)
+        os.execv(sys.executable, server.command(config, fake=setting.fake))
     log = Path(config.paths.log_dir) / "stackling.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         start = log.stat().st_size
         process = subprocess.Popen(
-            [sys.executable, "-m", "stackling.cli.main", "up", "--foreground", *setting.arguments()],
+            server.command(config, fake=setting.fake),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,

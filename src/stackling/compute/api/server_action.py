@@ -10,7 +10,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.errors import BadRequest, Conflict, Unavailable, Unsupported
 from stackling.base.microversion import Body, Version
 from stackling.base.rest import caller, convert, json_body, version
-from stackling.compute.actions import floating_ip, interface
+from stackling.compute.actions import interface
 from stackling.compute.actions import server as actions
 from stackling.compute.api.body import Name, Unset, Whole, or_none, present
 from stackling.compute.api.version import only, since
@@ -45,7 +45,6 @@ class FixedIp(Body):
 
 class Address(Body):
     address: Annotated[str, Meta(min_length=1, max_length=64)]
-    fixed_address: Annotated[str, Meta(max_length=64)] | None | Unset = UNSET
 
 
 def _start(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
@@ -119,18 +118,6 @@ def _remove_fixed_ip(req: Request, resp: Response, cloud: Cloud, id: str, value:
         interface.remove_fixed_ip(tx, cloud, caller(req), id, want.address)
 
 
-def _add_floating_ip(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
-    want = convert(value, Address)
-    with cloud.db.begin() as tx:
-        floating_ip.add(tx, cloud, caller(req), id, want.address, or_none(want.fixed_address))
-
-
-def _remove_floating_ip(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
-    want = convert(value, Address)
-    with cloud.db.begin() as tx:
-        floating_ip.remove(tx, cloud, caller(req), id, want.address)
-
-
 def _console_output(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
     want = convert(value if value is not None else {}, ConsoleOutput)
     lines = int(want.length) if present(want.length) else None
@@ -177,8 +164,8 @@ VERBS: dict[str, Verb] = {
     "removeSecurityGroup": Verb(_remove_group, _r("os-security-groups:remove")),
     "addFixedIp": Verb(_add_fixed_ip, _r("os-multinic:add"), last="2.43"),
     "removeFixedIp": Verb(_remove_fixed_ip, _r("os-multinic:remove"), last="2.43"),
-    "addFloatingIp": Verb(_add_floating_ip, _r("os-floating-ips:add"), last="2.43"),
-    "removeFloatingIp": Verb(_remove_floating_ip, _r("os-floating-ips:remove"), last="2.43"),
+    "addFloatingIp": Verb(None, _r("os-floating-ips:add"), last="2.43"),
+    "removeFloatingIp": Verb(None, _r("os-floating-ips:remove"), last="2.43"),
     "os-getConsoleOutput": Verb(_console_output, _r("os-console-output")),
     "changePassword": Verb(None, _r("os-admin-password")),
     "confirmResize": Verb(None, _r("servers:confirm_resize")),

@@ -64,8 +64,7 @@ def _domain(tx: Tx) -> bool:
 
 def _roles(tx: Tx) -> dict[str, str]:
     """The ids of the cloud's roles by name."""
-    rows = tx.execute(sa.select(role.c.name, role.c.id).where(role.c.domain_id.is_(None)))
-    have = {name: id for name, id in rows}
+    have = {r.name: r.id for r in tx.execute(sa.select(role).where(role.c.domain_id.is_(None)))}
     for name in ROLES:
         if name not in have:
             have[name] = ids.hex32()

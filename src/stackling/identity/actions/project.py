@@ -183,9 +183,9 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, project_id: str, change: dict[s
             taken,
             f"Conflict occurred attempting to store project - it is not permitted to have two projects with the same name in the same domain : {values['name']}.",
         )
-    if values.get("enabled") is False and row.enabled:
-        if not row.is_domain and any(p.enabled for p in projects.descendants(tx, row.id)):
-            raise Forbidden(f"Cannot disable project {row.id} since its subtree contains enabled projects.")
+    off = values.get("enabled") is False and row.enabled and not row.is_domain
+    if off and any(p.enabled for p in projects.descendants(tx, row.id)):
+        raise Forbidden(f"Cannot disable project {row.id} since its subtree contains enabled projects.")
     if (
         values.get("enabled")
         and not row.enabled

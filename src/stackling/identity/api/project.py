@@ -12,17 +12,29 @@ from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, NotFound
 from stackling.identity.actions import project as actions
 from stackling.identity.actions.permission import can
-from stackling.identity.api.resource import Id, Name, Resource, empty, filtered, given, paged, truth, wanted
+from stackling.identity.api.resource import (
+    Id,
+    Resource,
+    ShortName,
+    Truth,
+    empty,
+    filtered,
+    given,
+    lenient,
+    paged,
+    truth,
+    wanted,
+)
 from stackling.identity.state import project as projects
 from stackling.identity.state.project import project, project_tag
 
 
 class CreateProject(msgspec.Struct, kw_only=True):
-    name: Name
+    name: ShortName
     domain_id: Id | None = None
     parent_id: Id | None = None
-    is_domain: bool = False
-    enabled: bool = True
+    is_domain: Truth = False
+    enabled: Truth = True
     description: str | None = None
     options: dict[str, Any] = {}
     tags: list[str] = []
@@ -30,14 +42,18 @@ class CreateProject(msgspec.Struct, kw_only=True):
 
 
 class UpdateProject(msgspec.Struct, kw_only=True):
-    name: Name | UnsetType = UNSET
+    name: ShortName | UnsetType = UNSET
     domain_id: Id | UnsetType | None = UNSET
     parent_id: Id | UnsetType | None = UNSET
-    is_domain: bool | UnsetType = UNSET
-    enabled: bool | UnsetType = UNSET
+    is_domain: Truth | UnsetType = UNSET
+    enabled: Truth | UnsetType = UNSET
     description: str | UnsetType | None = UNSET
     options: dict[str, Any] | UnsetType = UNSET
     tags: list[str] | UnsetType = UNSET
+
+
+def _words(change: dict[str, Any]) -> dict[str, Any]:
+    return {k: lenient(v, k) if k in ("enabled", "is_domain") else v for k, v in change.items()}
 
 
 def shown(row: Row, tags: list[str]) -> dict[str, Any]:
@@ -110,8 +126,8 @@ class Projects(Resource):
             name=want.name,
             domain_id=want.domain_id,
             parent_id=want.parent_id,
-            is_domain=want.is_domain,
-            enabled=want.enabled,
+            is_domain=lenient(want.is_domain, "is_domain"),
+            enabled=lenient(want.enabled, "enabled"),
             description=want.description or "",
             options=want.options,
             tags=want.tags,
@@ -153,7 +169,7 @@ class Project(Resource):
 
     def on_patch(self, req: Request, resp: Response, project_id: str) -> None:
         want, extra = wanted(req, "project", UpdateProject)
-        change = given(want)
+        change = _words(given(want))
         if "description" in change:
             change["description"] = change["description"] or ""
         if extra:
@@ -249,7 +265,7 @@ class Domains(Resource):
         want, extra = wanted(req, "domain", CreateProject)
         new = actions.NewProject(
             name=want.name,
-            enabled=want.enabled,
+            enabled=lenient(want.enabled, "enabled"),
             description=want.description or "",
             options=want.options,
             tags=want.tags,
@@ -273,7 +289,7 @@ class Domain(Resource):
 
     def on_patch(self, req: Request, resp: Response, domain_id: str) -> None:
         want, extra = wanted(req, "domain", UpdateProject)
-        change = {k: v for k, v in given(want).items() if k not in ("domain_id", "parent_id", "is_domain")}
+        change = {k: v for k, v in _words(given(want)).items() if k not in ("domain_id", "parent_id", "is_domain")}
         if "description" in change:
             change["description"] = change["description"] or ""
         if extra:

@@ -16,6 +16,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 ROOT = "/identity/v3"
 
 Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\S")]
+ShortName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\S")]  # of projects and domains
 Id = Annotated[str, Meta(max_length=64)]
 
 
@@ -94,6 +95,14 @@ _COMPARE = {
 }
 
 
+Truth = bool | str | None  # users, projects and domains take words for booleans as well
+
+
+def lenient(value: bool | str | None, name: str) -> bool:
+    """A boolean, or a word for one; null and the empty word are false. Raises BadRequest naming the field."""
+    return False if value in (None, "") else rest.boolean(value, name)
+
+
 def truth(text: str) -> bool:
     """A boolean in a query: whatever is not said to be false is true."""
     return text.strip().lower() not in ("0", "false", "f", "no", "n", "off")
@@ -122,11 +131,7 @@ def filtered(req: Request, query: sa.Select[Any], table: sa.Table, *names: str) 
 
 def paged(req: Request, tx: Tx, query: sa.Select[Any], table: sa.Table) -> tuple[list[Row], str | None]:
     """The rows of one page by name or id, and the marker of the next one if there is one."""
-    column = (
-        table.c[rest.one_param(req, "sort_key") or "id"]
-        if (rest.one_param(req, "sort_key") or "id") in table.c
-        else None
-    )
+    column = table.c.get(rest.one_param(req, "sort_key") or "id")
     if column is None:
         raise BadRequest("Invalid input for query parameter sort_key: there is no such attribute")
     down = (rest.one_param(req, "sort_dir") or "asc").lower().startswith("d")

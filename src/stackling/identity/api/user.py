@@ -15,7 +15,18 @@ from stackling.identity.actions import user as actions
 from stackling.identity.actions.permission import may, target
 from stackling.identity.api import group as group_api
 from stackling.identity.api import project as project_api
-from stackling.identity.api.resource import Id, Name, Resource, empty, filtered, given, paged, wanted
+from stackling.identity.api.resource import (
+    Id,
+    Name,
+    Resource,
+    Truth,
+    empty,
+    filtered,
+    given,
+    lenient,
+    paged,
+    wanted,
+)
 from stackling.identity.state import project as projects
 from stackling.identity.state import user as users
 
@@ -25,7 +36,7 @@ class CreateUser(msgspec.Struct, kw_only=True):
     domain_id: Id | None = None
     default_project_id: Id | None = None
     password: str | None = None
-    enabled: bool = True
+    enabled: Truth = True
     options: dict[str, Any] = {}
     federated: list[Any] = []
 
@@ -35,7 +46,7 @@ class UpdateUser(msgspec.Struct, kw_only=True):
     domain_id: Id | UnsetType = UNSET
     default_project_id: Id | UnsetType | None = UNSET
     password: str | UnsetType | None = UNSET
-    enabled: bool | UnsetType = UNSET
+    enabled: Truth | UnsetType = UNSET
     options: dict[str, Any] | UnsetType = UNSET
 
 
@@ -78,7 +89,7 @@ class Users(Resource):
             name=want.name,
             domain_id=want.domain_id,
             default_project_id=want.default_project_id,
-            enabled=want.enabled,
+            enabled=lenient(want.enabled, "enabled"),
             options=want.options,
             extra=extra,
         )
@@ -100,6 +111,8 @@ class User(Resource):
         want, extra = wanted(req, "user", UpdateUser)
         change = given(want)
         plain = change.pop("password", UNSET)
+        if "enabled" in change:
+            change["enabled"] = lenient(change["enabled"], "enabled")
         hashed = actions.digest(self.cloud, plain) if isinstance(plain, str) else None
         if extra:
             change["extra"] = extra
