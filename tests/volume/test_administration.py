@@ -10,14 +10,14 @@ def test_types(cloud: Any, alice: Any, admin: Any) -> None:
     default = alice.get(f"{own}/default").json["volume_type"]
     assert (default["name"], default["is_public"]) == ("local", True)
     assert alice.post(own, {"volume_type": {"name": "fast"}}).status == 403
-    made = admin.post(own, {"volume_type": {"name": "fast", "description": "d", "extra_specs": {"volume_backend_name": "n1", "multiattach": "no"}}})
+    made = admin.post(own, {"volume_type": {"name": "fast", "description": "d", "extra_specs": {"volume_backend_name": "n1", "multiattach": "<is> False"}}})
     assert made.status == 200, made
     id = made.json["volume_type"]["id"]
     assert admin.post(own, {"volume_type": {"name": "fast"}}).status == 409
     for bad in ({}, {"name": ""}, {"name": " "}, {"name": "x" * 256}, {"name": "y", "extra_specs": {"a": 1}}, {"name": "y", "colour": 1}):
         assert admin.post(own, {"volume_type": bad}).status == 400, bad
     assert sorted(t["name"] for t in alice.get(own).json["volume_types"]) == ["fast", "local"]
-    assert alice.get(f"{own}/{id}").json["volume_type"]["extra_specs"] == {"multiattach": "no"}
+    assert alice.get(f"{own}/{id}").json["volume_type"]["extra_specs"] == {"multiattach": "<is> False"}
     assert admin.get(f"{own}/{id}").json["volume_type"]["extra_specs"]["volume_backend_name"] == "n1"
     assert admin.get(f"{own}/{id}/extra_specs/volume_backend_name").json == {"volume_backend_name": "n1"}
     assert admin.post(f"{own}/{id}/extra_specs", {"extra_specs": {"k": "1"}}).json == {"extra_specs": {"k": "1"}}
@@ -43,7 +43,7 @@ def test_type_that_no_backend_has(cloud: Any, alice: Any, admin: Any) -> None:
     id = create(alice, volume_type="san")["id"]
     cloud.settle()
     assert show(alice, id)["status"] == "error"
-    assert "asks for san" in alice.get(f"{V3}/messages", headers=at("3.3")).json["messages"][0]["user_message"]
+    assert "its volume_backend_name is n1, and the volume type asks for san" in alice.get(f"{V3}/messages", headers=at("3.3")).json["messages"][0]["user_message"]
 
 
 def test_private_types(alice: Any, bob: Any, admin: Any) -> None:

@@ -11,15 +11,18 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from granian.constants import Interfaces
-from granian.server import Server
 
+from stackling.base import log
 from stackling.base.config import Config
+from stackling.boot import supervisor
+from stackling.boot.supervisor import Supervisor
 
 
 class Start(msgspec.Struct):
@@ -43,7 +46,8 @@ def command(config: Config, *, fake: bool) -> list[str]:
 def run(config: Config, *, fake: bool = False) -> int:
     """Serve until told to stop (SIGTERM, SIGINT). Returns the exit status."""
     tls = certificate(config) if config.api.tls else None
-    server = Server(
+    log.setup(level=config.log.level)
+    server = Supervisor(
         "stackling",
         address=config.api.listen,
         port=config.api.port,
@@ -54,7 +58,6 @@ def run(config: Config, *, fake: bool = False) -> int:
         log_enabled=True,
         log_level="error",
         respawn_failed_workers=True,
-        respawn_interval=0.5,
         workers_kill_timeout=10,
         ssl_cert=tls[0] if tls else None,
         ssl_key=tls[1] if tls else None,
@@ -62,7 +65,7 @@ def run(config: Config, *, fake: bool = False) -> int:
     mark = Path(config.paths.run_dir) / "cloud.json"
     mark.write_text(json.dumps({"pid": os.getpid(), "url": config.base_url, "fake": fake}))
     try:
-        server.serve(target_loader=lambda _: load(config, fake=fake))
+        server.serve(target_loader=lambda _: _load(server, config, fake=fake))
     finally:
         mark.unlink(missing_ok=True)
     return 0
@@ -91,18 +94,30 @@ def certificate(config: Config) -> tuple[Path, Path]:
     return Path(issued.cert), Path(issued.key)
 
 
+def _load(server: Supervisor, config: Config, *, fake: bool) -> Callable[..., Any]:
+    _die_with(server.pid)
+    try:
+        app = load(config, fake=fake)
+    except Exception as e:
+        traceback.print_exc()
+        first = next(iter(str(e).splitlines()), "")
+        sys.exit(f"the cloud can't start: {type(e).__name__}: {first}")
+    server.loaded()
+    return app
+
+
 def load(config: Config, *, fake: bool) -> Callable[..., Any]:
     """Make the cloud in one of Granian's processes. Returns its WSGI app."""
-    _die_with_parent()
-    from stackling.base import log
     from stackling.base.db import Database
     from stackling.boot import assembly, credentials, health, schema, worker
 
-    log.setup(level=config.log.level)
-
+    run_dir = Path(config.paths.run_dir)
+    supervisor.mark(run_dir)
     cloud = assembly.assemble(config, Database(config.database_url, pool_size=config.api.threads + config.worker.threads))
     schema.upgrade(cloud.db)
     first = _first(config)
+    if first and (ended := supervisor.end_strays(run_dir)):
+        log.get("supervisor").warning("worker.strays", says="ended what a process that died had running", count=ended)
     if fake:
         from stackling.boot import fake as node
     else:
@@ -131,9 +146,11 @@ def _first(config: Config) -> bool:
     return True
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> None:
     """Granian's processes must not outlive the one that watches over them: they would keep the port."""
     ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # it died before the line above
+        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from rich.console import Console
 
 from stackling.cli.client import ask
 from stackling.cli.setting import Setting, Trouble, running, show
-from stackling.node import inspect
 
 
 def doctor(
@@ -18,6 +17,8 @@ def doctor(
     setting: Setting | None = None,
 ) -> int:
     """Check the host, and the database against libvirt, OVN and the volumes; say what to do. Exit status 1 on errors."""
+    from stackling.node import inspect  # a quarter of a second that other commands need not wait
+
     setting = setting or Setting()
     config = setting.config
     up = running(config)

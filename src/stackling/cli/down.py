@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from stackling.base.config import Config
-from stackling.cli.setting import Setting, Trouble, running
+from stackling.cli.setting import Setting, Trouble, fake_home, running
 
 
 def down(
@@ -37,7 +37,10 @@ def down(
     if purge:
         for name in ("state_dir", "run_dir", "log_dir", "config_dir"):
             shutil.rmtree(getattr(config.paths, name), ignore_errors=True)
-    print("Stackling is down." if stopped else "Stackling was not running.", "Nothing of it is left." if purge else "")
+        if setting.fake:
+            with contextlib.suppress(OSError):  # an operator's own configuration stays
+                fake_home().rmdir()
+    print("Stackling is down." if stopped else "Stackling was not running.", *(["Nothing of it is left."] if purge else []))
     return 0
 
 

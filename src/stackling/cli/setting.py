@@ -59,7 +59,7 @@ def running(config: Config) -> int | None:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError, KeyError):
         return None
-    return pid if b"stackling" in command else None
+    return pid if b"stackling.boot.server" in command else None  # a later process may have its number
 
 
 def show(value: Any) -> None:

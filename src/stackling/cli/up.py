@@ -11,7 +11,6 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from stackling.base.config import Config
-from stackling.boot import server
 from stackling.cli.setting import Setting, Trouble, running
 
 
@@ -24,6 +23,8 @@ def up(
 
     Does nothing when it runs already.
     """
+    from stackling.boot import server
+
     setting = setting or Setting()
     config = setting.config
     pid = running(config)

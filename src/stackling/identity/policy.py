@@ -42,10 +42,16 @@ _GRANT = (
     )
     + "))"
 )
-_GRANT_READ = f"{_SYSTEM_READER} or " + " or ".join(
+_GRANT_READERS = " or ".join(
     f"(role:reader and domain_id:%({actor})s and domain_id:%({target})s)"
     for actor in _GRANT_ACTORS
     for target in _GRANT_TARGETS
+)
+_GRANT_READ = f"{_SYSTEM_READER} or {_GRANT_READERS}"
+# The role is one of the reader's own domain or of the whole cloud.
+_GRANT_CHECK = (
+    f"{_SYSTEM_READER} or (({_GRANT_READERS}) and"
+    " (domain_id:%(target.role.domain_id)s or None:%(target.role.domain_id)s))"
 )
 
 _CREDENTIAL_OWNER = "user_id:%(target.credential.user_id)s"
@@ -63,9 +69,9 @@ _CHECKS: list[tuple[str, str]] = [
     ("list_application_credentials", f"{_SYSTEM_READER} or {_OWNER}"),
     ("create_application_credential", _OWNER),
     ("delete_application_credential", f"{_ADMIN} or {_OWNER}"),
-    ("get_access_rule", f"{_SYSTEM_READER} or {_OWNER}"),
-    ("list_access_rules", f"{_SYSTEM_READER} or {_OWNER}"),
-    ("delete_access_rule", f"{_ADMIN} or {_OWNER}"),
+    ("get_access_rule", f"(role:reader and system_scope:all) or {_OWNER}"),
+    ("list_access_rules", f"(role:reader and system_scope:all) or {_OWNER}"),
+    ("delete_access_rule", f"(role:admin and system_scope:all) or {_OWNER}"),
     ("get_auth_catalog", ""),
     ("get_auth_projects", ""),
     ("get_auth_domains", ""),
@@ -93,7 +99,7 @@ _CHECKS: list[tuple[str, str]] = [
     ("get_domain_config_default", _SYSTEM_READER),
     ("ec2_get_credential", f"{_SYSTEM_READER} or {_CREDENTIAL_OWNER}"),
     ("ec2_list_credentials", f"{_SYSTEM_READER} or {_OWNER}"),
-    ("ec2_create_credential", f"{_ADMIN} or {_OWNER}"),
+    ("ec2_create_credential", f"{_ADMIN} or (role:member and {_OWNER})"),
     ("ec2_delete_credential", f"{_ADMIN} or {_CREDENTIAL_OWNER}"),
     *_crud("endpoint", "endpoints", _SYSTEM_READER, _ADMIN),
     *_crud("endpoint_group", "endpoint_groups", _SYSTEM_READER, _ADMIN),
@@ -103,7 +109,7 @@ _CHECKS: list[tuple[str, str]] = [
     ("list_endpoint_groups_for_project", _SYSTEM_READER),
     ("add_endpoint_group_to_project", _ADMIN),
     ("remove_endpoint_group_from_project", _ADMIN),
-    ("check_grant", _GRANT_READ),
+    ("check_grant", _GRANT_CHECK),
     ("list_grants", _GRANT_READ),
     ("create_grant", _GRANT),
     ("revoke_grant", _GRANT),
@@ -243,9 +249,32 @@ _CHECKS: list[tuple[str, str]] = [
     ("ec2tokens_validate", "rule:service_or_admin"),
 ]
 
+# What concerns the whole cloud is not for tokens of a domain.
+_CLOUD_NOUNS = (
+    "access_token", "consumer", "request_token", "domain_config", "endpoint", "implied_role", "inference", "policy",
+    "policies", "region", "service", "system_grant", "trust", "mapping", "identity_provider", "protocol",
+    "service_provider", "domain_role", "revoke_events", "application_credential", "access_rule", "ec2",
+)  # fmt: skip
+_CLOUD = frozenset(
+    name
+    for name, _ in _CHECKS
+    if any(noun in name for noun in _CLOUD_NOUNS)
+    and name not in ("get_region", "list_regions", "get_security_compliance_domain_config")
+) | {
+    "create_domain", "update_domain", "delete_domain", "create_role", "update_role", "delete_role",
+}  # fmt: skip
+
 RULES = [
     Rule("admin_required", "role:admin or is_admin:1", "Who may do everything in identity.", _ANY),
     Rule("service_role", "role:service", "Other services of the cloud.", _ANY),
-    Rule("service_or_admin", "rule:admin_required or rule:service_role", "", _ANY),
-    *(Rule(f"identity:{name}", check, f"May {name.replace('_', ' ')}.", _ANY) for name, check in _CHECKS),
+    Rule("service_or_admin", "rule:admin_required or rule:service_role", "Services and administrators.", _ANY),
+    *(
+        Rule(
+            f"identity:{name}",
+            check,
+            f"May {name.replace('_', ' ')}.",
+            ("system", "project") if name in _CLOUD else _ANY,
+        )
+        for name, check in _CHECKS
+    ),
 ]

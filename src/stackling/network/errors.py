@@ -38,6 +38,10 @@ class PortNotFound(NotFound):
     pass
 
 
+class RbacPolicyNotFound(NotFound):
+    pass
+
+
 class RouterInterfaceNotFound(NotFound):
     pass
 
@@ -219,6 +223,14 @@ class PortInUse(Conflict):
 
 
 class PortSecurityPortHasSecurityGroup(Conflict):
+    pass
+
+
+class RbacPolicyExists(Conflict):
+    pass
+
+
+class RbacPolicyInUse(Conflict):
     pass
 
 

@@ -138,10 +138,14 @@ RULES = [
     *_rules(ANY, "get_floatingip_pool"),
     *_tags("floatingips"),
     # security groups
-    *_crud("security_group"),
+    *_crud("security_group", get=f"{READER} or rule:shared_security_group"),
+    Rule("shared_security_group", "field:security_groups:shared=True", "The security group is shared with the caller's project"),
     *_crud("security_group_rule"),
     *_tags("security_groups"),
     # the cloud itself
+    *_crud("rbac_policy"),
+    Rule("restrict_wildcard", "(not field:rbac_policy:target_tenant=*) or rule:admin_only", "Only administrators share with everybody"),
+    *_rules("rule:restrict_wildcard", "create_rbac_policy:target_tenant", "update_rbac_policy:target_tenant"),
     *_rules(READER, "get_quota"),
     *_rules(ADMIN, "update_quota", "delete_quota"),
     *_rules(ADMIN, "get_agent", "update_agent", "delete_agent"),

@@ -35,7 +35,7 @@ def fingerprint(public_key: str, kind: str) -> str:
     """MD5 of an ssh key (SHA-1 of a certificate), hex with colons. Raises BadRequest for what is no key."""
     try:
         if kind == "x509":
-            digest = x509.load_pem_x509_certificate(public_key.encode()).fingerprint(hashes.SHA1())  # noqa: S303
+            digest = x509.load_pem_x509_certificate(public_key.encode()).fingerprint(hashes.SHA1())
         else:
             words = public_key.split(" ")
             blob = base64.b64decode(words[1], validate=True)

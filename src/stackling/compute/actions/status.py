@@ -61,12 +61,7 @@ STATUSES: dict[str, tuple[State, ...]] = {
     "HARD_REBOOT": (State.RESETTING,),
     "REBOOT": (State.REBOOTING, State.RESTARTING),
     "SHUTOFF": (State.STOPPED, State.STARTING),
-    **{
-        word: ()
-        for word in (
-            "MIGRATING PASSWORD PAUSED REBUILD RESCUE RESIZE REVERT_RESIZE SHELVED SHELVED_OFFLOADED SOFT_DELETED SUSPENDED UNKNOWN VERIFY_RESIZE"
-        ).split()
-    },
+    **dict.fromkeys(["MIGRATING", "PASSWORD", "PAUSED", "REBUILD", "RESCUE", "RESIZE", "REVERT_RESIZE", "SHELVED", "SHELVED_OFFLOADED", "SOFT_DELETED", "SUSPENDED", "UNKNOWN", "VERIFY_RESIZE"], ()),
 }
 VM_STATES: dict[str, tuple[State, ...]] = {
     "active": (State.ACTIVE, State.STOPPING, State.REBOOTING, State.RESETTING, State.RESTARTING),

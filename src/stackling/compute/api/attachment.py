@@ -18,29 +18,29 @@ from stackling.compute.state import nic
 from stackling.network.actions.port import Plug
 
 
-class FixedIp(Body):
+class FixedIp(Body, kw_only=True):
     ip_address: str
 
 
-class AttachInterface(Body):
+class AttachInterface(Body, kw_only=True):
     net_id: Id | Unset = UNSET
     port_id: Id | Unset = UNSET
     fixed_ips: Annotated[list[FixedIp], Meta(min_length=1, max_length=1)] | Unset = UNSET
     tag: Annotated[DeviceTag | Unset, from_version("2.49")] = UNSET
 
 
-class AttachVolume(Body):
+class AttachVolume(Body, kw_only=True):
     volume_id: Id = field(name="volumeId")
-    device: Annotated[str, Meta(min_length=1, max_length=255)] | None | Unset = UNSET
+    device: Annotated[str, Meta(min_length=1, max_length=255)] | Unset | None = UNSET
     tag: Annotated[DeviceTag | Unset, from_version("2.49")] = UNSET
     delete_on_termination: Annotated[Flag | Unset, from_version("2.79")] = UNSET
 
 
-class SwapVolume(Body):
+class SwapVolume(Body, kw_only=True):
     volume_id: Id = field(name="volumeId")
 
 
-class InterfaceView(Body):
+class InterfaceView(Body, kw_only=True):
     net_id: str
     port_id: str
     mac_addr: str
@@ -49,7 +49,7 @@ class InterfaceView(Body):
     tag: Annotated[str | None, from_version("2.70")] = None
 
 
-class VolumeView(Body):
+class VolumeView(Body, kw_only=True):
     id: Annotated[str, until("2.88")]
     server_id: str = field(name="serverId")
     volume_id: str = field(name="volumeId")

@@ -24,12 +24,12 @@ from stackling.compute.state.flavor import flavor
 Description = Annotated[str, Meta(max_length=65535)] | None
 
 
-class CreateFlavor(Body):
+class CreateFlavor(Body, kw_only=True):
     name: Name
     ram: Whole
     vcpus: Whole
     disk: Whole
-    id: Annotated[str, Meta(min_length=1, max_length=255)] | int | None | Unset = UNSET
+    id: Annotated[str, Meta(min_length=1, max_length=255)] | int | Unset | None = UNSET
     swap: Whole | Unset = UNSET
     rxtx_factor: float | str | Unset = UNSET
     ephemeral: Whole | Unset = field(name="OS-FLV-EXT-DATA:ephemeral", default=UNSET)
@@ -37,11 +37,11 @@ class CreateFlavor(Body):
     description: Annotated[Description | Unset, from_version("2.55")] = UNSET
 
 
-class UpdateFlavor(Body):
+class UpdateFlavor(Body, kw_only=True):
     description: Description
 
 
-class FlavorView(Body):
+class FlavorView(Body, kw_only=True):
     id: str
     name: str
     ram: int

@@ -20,7 +20,7 @@ from stackling.compute.api.version import since
 from stackling.compute.state.keypair import keypair
 
 
-class CreateKeypair(Body):
+class CreateKeypair(Body, kw_only=True):
     name: Name
     public_key: str | Unset = UNSET
     type: Annotated[Literal["ssh", "x509"] | Unset, from_version("2.2")] = UNSET

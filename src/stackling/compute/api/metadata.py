@@ -22,15 +22,15 @@ class _Room:
         self.cloud = cloud
 
 
-class MetadataBody(Body):
+class MetadataBody(Body, kw_only=True):
     metadata: Items
 
 
-class MetaBody(Body):
+class MetaBody(Body, kw_only=True):
     meta: Annotated[Items, Meta(min_length=1, max_length=1)]
 
 
-class TagsBody(Body):
+class TagsBody(Body, kw_only=True):
     tags: Annotated[list[Tag], Meta(max_length=50)]
 
 

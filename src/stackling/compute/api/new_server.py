@@ -36,72 +36,72 @@ from stackling.compute.api.link import Links
 Text = Annotated[str, Meta(max_length=255)]
 
 
-class NetworkItem(Body):
-    uuid: str | None | Unset = UNSET
-    port: str | None | Unset = UNSET
-    fixed_ip: str | None | Unset = UNSET
+class NetworkItem(Body, kw_only=True):
+    uuid: str | Unset | None = UNSET
+    port: str | Unset | None = UNSET
+    fixed_ip: str | Unset | None = UNSET
     tag_early: Annotated[DeviceTag | Unset, since("2.32"), until("2.36"), wire("tag")] = UNSET
     tag: Annotated[DeviceTag | Unset, since("2.42")] = UNSET
 
 
-class BlockDevice(Body):
+class BlockDevice(Body, kw_only=True):
     """One of block_device_mapping_v2."""
 
     source_type: Literal["image", "volume", "snapshot", "blank"] | Unset = UNSET
-    destination_type: Literal["local", "volume"] | None | Unset = UNSET
-    uuid: str | None | Unset = UNSET
-    boot_index: Whole | None | Unset = UNSET
-    volume_size: Whole | None | Unset = UNSET
-    guest_format: Text | None | Unset = UNSET
-    delete_on_termination: Flag | None | Unset = UNSET
-    device_name: Text | None | Unset = UNSET
-    device_type: Text | None | Unset = UNSET
-    disk_bus: Text | None | Unset = UNSET
-    image_id: str | None | Unset = UNSET
-    volume_id: str | None | Unset = UNSET
-    snapshot_id: str | None | Unset = UNSET
+    destination_type: Literal["local", "volume"] | Unset | None = UNSET
+    uuid: str | Unset | None = UNSET
+    boot_index: Whole | Unset | None = UNSET
+    volume_size: Whole | Unset | None = UNSET
+    guest_format: Text | Unset | None = UNSET
+    delete_on_termination: Flag | Unset | None = UNSET
+    device_name: Text | Unset | None = UNSET
+    device_type: Text | Unset | None = UNSET
+    disk_bus: Text | Unset | None = UNSET
+    image_id: str | Unset | None = UNSET
+    volume_id: str | Unset | None = UNSET
+    snapshot_id: str | Unset | None = UNSET
     no_device: Any = UNSET
-    volume_type: Annotated[Text | None | Unset, since("2.67")] = UNSET
+    volume_type: Annotated[Text | Unset | None, since("2.67")] = UNSET
     tag_early: Annotated[DeviceTag | Unset, since("2.32"), until("2.32"), wire("tag")] = UNSET
     tag: Annotated[DeviceTag | Unset, since("2.42")] = UNSET
 
 
-class OldBlockDevice(Body):
+class OldBlockDevice(Body, kw_only=True):
     """One of block_device_mapping, the form of EC2."""
 
-    device_name: Text | None | Unset = UNSET
-    volume_id: str | None | Unset = UNSET
-    snapshot_id: str | None | Unset = UNSET
-    volume_size: Whole | None | Unset = UNSET
-    delete_on_termination: Flag | None | Unset = UNSET
-    virtual_name: Text | None | Unset = UNSET
+    device_name: Text | Unset | None = UNSET
+    volume_id: str | Unset | None = UNSET
+    snapshot_id: str | Unset | None = UNSET
+    volume_size: Whole | Unset | None = UNSET
+    delete_on_termination: Flag | Unset | None = UNSET
+    virtual_name: Text | Unset | None = UNSET
     no_device: Any = UNSET
-    source_type: Text | None | Unset = UNSET
-    destination_type: Text | None | Unset = UNSET
-    uuid: str | None | Unset = UNSET
-    guest_format: Text | None | Unset = UNSET
-    boot_index: Whole | None | Unset = UNSET
+    source_type: Text | Unset | None = UNSET
+    destination_type: Text | Unset | None = UNSET
+    uuid: str | Unset | None = UNSET
+    guest_format: Text | Unset | None = UNSET
+    boot_index: Whole | Unset | None = UNSET
     connection_info: Any = UNSET
 
 
-class Group(Body):
+class Group(Body, kw_only=True):
     name: Name
 
 
-class CreateServer(Body):
+class CreateServer(Body, kw_only=True):
     name: Name
     flavor_ref: str | int = field(name="flavorRef")
     image_ref: str | Unset = field(name="imageRef", default=UNSET)
     networks_early: Annotated[list[NetworkItem] | Unset, until("2.36"), wire("networks")] = UNSET
     networks: Annotated[list[NetworkItem] | Literal["auto", "none"], since("2.37")]
     security_groups: list[Group] | Unset = UNSET
-    key_name: Name | None | Unset = UNSET
-    user_data: str | None | Unset = UNSET
-    config_drive: Flag | None | Unset = UNSET
+    key_name: Name | Unset | None = UNSET
+    user_data: str | Unset | None = UNSET
+    config_drive: Flag | Unset | None = UNSET
     admin_pass: Text | Unset = field(name="adminPass", default=UNSET)
     metadata: Items | Unset = UNSET
     personality: Annotated[list[dict[str, Any]] | Unset, until("2.56")] = UNSET
-    availability_zone: Name | None | Unset = UNSET
+    availability_zone: Name | Unset | None = UNSET
     min_count: Whole | Unset = UNSET
     max_count: Whole | Unset = UNSET
     return_reservation_id: Flag | Unset = UNSET
@@ -110,9 +110,9 @@ class CreateServer(Body):
     disk_config: Literal["AUTO", "MANUAL"] | Unset = field(name="OS-DCF:diskConfig", default=UNSET)
     access_ip_v4: str | Unset = field(name="accessIPv4", default=UNSET)
     access_ip_v6: str | Unset = field(name="accessIPv6", default=UNSET)
-    description: Annotated[Text | None | Unset, since("2.19")] = UNSET
+    description: Annotated[Text | Unset | None, since("2.19")] = UNSET
     tags: Annotated[list[Tag] | Unset, since("2.52")] = UNSET
-    trusted_image_certificates: Annotated[list[Name] | None | Unset, since("2.63")] = UNSET
+    trusted_image_certificates: Annotated[list[Name] | Unset | None, since("2.63")] = UNSET
     host: Annotated[Name | Unset, since("2.74")] = UNSET
     hypervisor_hostname: Annotated[Name | Unset, since("2.74")] = UNSET
 
@@ -120,10 +120,10 @@ class CreateServer(Body):
 Hints = dict[str, Any]
 
 
-class CreateRequest(Body):
+class CreateRequest(Body, kw_only=True):
     server: CreateServer
-    hints: Hints | None | Unset = field(name="os:scheduler_hints", default=UNSET)
-    old_hints: Hints | None | Unset = field(name="OS-SCH-HNT:scheduler_hints", default=UNSET)
+    hints: Hints | Unset | None = field(name="os:scheduler_hints", default=UNSET)
+    old_hints: Hints | Unset | None = field(name="OS-SCH-HNT:scheduler_hints", default=UNSET)
 
 
 def create(req: Request, resp: Response, cloud: Cloud) -> None:

@@ -20,18 +20,18 @@ from stackling.network.errors import SecurityGroupRuleExists
 LAST = "2.35"
 
 
-class GroupBody(Body):
+class GroupBody(Body, kw_only=True):
     name: Name
-    description: Annotated[str, Meta(max_length=255)] | None | Unset = UNSET
+    description: Annotated[str, Meta(max_length=255)] | Unset | None = UNSET
 
 
-class RuleBody(Body):
+class RuleBody(Body, kw_only=True):
     parent_group_id: str | int
-    ip_protocol: str | int | None | Unset = UNSET
-    from_port: Whole | None | Unset = UNSET
-    to_port: Whole | None | Unset = UNSET
-    cidr: str | None | Unset = UNSET
-    group_id: str | None | Unset = UNSET
+    ip_protocol: str | int | Unset | None = UNSET
+    from_port: Whole | Unset | None = UNSET
+    to_port: Whole | Unset | None = UNSET
+    cidr: str | Unset | None = UNSET
+    group_id: str | Unset | None = UNSET
 
 
 class _Room:

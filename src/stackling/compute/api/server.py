@@ -17,12 +17,12 @@ from stackling.compute.api.server_view import Views
 from stackling.compute.api.version import only, since
 
 
-class UpdateServer(Body):
+class UpdateServer(Body, kw_only=True):
     name: Name | Unset = UNSET
     access_ip_v4: str | Unset = field(name="accessIPv4", default=UNSET)
     access_ip_v6: str | Unset = field(name="accessIPv6", default=UNSET)
     disk_config: Literal["AUTO", "MANUAL"] | Unset = field(name="OS-DCF:diskConfig", default=UNSET)
-    description: Annotated[Annotated[str, Meta(max_length=255)] | None | Unset, from_version("2.19")] = UNSET
+    description: Annotated[Annotated[str, Meta(max_length=255)] | Unset | None, from_version("2.19")] = UNSET
 
 
 class _Room:

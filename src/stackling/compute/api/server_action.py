@@ -19,31 +19,31 @@ from stackling.compute.driver import DomainMissing, HostUnavailable, Hypervisor
 Act = Callable[[Request, Response, Cloud, str, Any], None]
 
 
-class Reboot(Body):
+class Reboot(Body, kw_only=True):
     type: Literal["HARD", "Hard", "hard", "SOFT", "Soft", "soft"]
 
 
-class ResetState(Body):
+class ResetState(Body, kw_only=True):
     state: Literal["active", "error"]
 
 
-class Lock(Body):
+class Lock(Body, kw_only=True):
     locked_reason: Annotated[str, Meta(min_length=1, max_length=255)] | Unset = UNSET
 
 
-class GroupName(Body):
+class GroupName(Body, kw_only=True):
     name: Name
 
 
-class ConsoleOutput(Body):
-    length: Whole | None | Unset = UNSET
+class ConsoleOutput(Body, kw_only=True):
+    length: Whole | Unset | None = UNSET
 
 
-class FixedIp(Body):
+class FixedIp(Body, kw_only=True):
     networkId: Annotated[str, Meta(min_length=1, max_length=255)] | int
 
 
-class Address(Body):
+class Address(Body, kw_only=True):
     address: Annotated[str, Meta(min_length=1, max_length=64)]
 
 

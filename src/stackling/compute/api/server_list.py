@@ -47,11 +47,7 @@ _LIKE: dict[str, tuple[ColumnElement[Any], bool]] = {
     "display_description": (c.description, False),
 }
 # Known words that no server of this cloud differs in, or that upstream accepts and ignores here.
-_IDLE = (
-    "auto_disk_config block_device_mapping cell_name changes-before changes-since created_at default_ephemeral_device default_swap_device "
-    "deleted ephemeral_gb fixed_ip id image_ref instance_type_id kernel_id launched_at locked_by memory_mb name project_id ramdisk_id root_device_name root_gb services "
-    "soft_deleted sort_dir sort_key system_metadata tags terminated_at updated_at vcpus vm_mode"
-).split()
+_IDLE = ["auto_disk_config", "block_device_mapping", "cell_name", "changes-before", "changes-since", "created_at", "default_ephemeral_device", "default_swap_device", "deleted", "ephemeral_gb", "fixed_ip", "id", "image_ref", "instance_type_id", "kernel_id", "launched_at", "locked_by", "memory_mb", "name", "project_id", "ramdisk_id", "root_device_name", "root_gb", "services", "soft_deleted", "sort_dir", "sort_key", "system_metadata", "tags", "terminated_at", "updated_at", "vcpus", "vm_mode"]
 _QUERIES = (
     *_EQUAL, *_LIKE, *_IDLE, "limit", "marker", "all_tenants", "status", "vm_state", "task_state", "power_state", "ip", "ip6", "tenant_id",
     "metadata", "not-tags", "not-tags-any", "tags-any", "availability_zone", "config_drive", "locked", "launch_index", "progress", "info_cache",
@@ -300,13 +296,12 @@ def _nested(tree: Any, depth: int) -> bool:
     for op, value in tree:
         if op in _REPEATS:
             repeats += 1
-            low, high, inside = value
-            if depth and high > 1 or repeats > 4 or _nested(inside, depth + 1 if high > 1 else depth):
+            _low, high, inside = value
+            if (depth and high > 1) or repeats > 4 or _nested(inside, depth + 1 if high > 1 else depth):
                 return True
         elif op is rx.SUBPATTERN:
             if _nested(value[-1], depth):
                 return True
-        elif op is rx.BRANCH:
-            if depth or any(_nested(b, depth) for b in value[1]):
-                return True
+        elif op is rx.BRANCH and (depth or any(_nested(b, depth) for b in value[1])):
+            return True
     return False

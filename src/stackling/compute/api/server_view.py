@@ -24,7 +24,7 @@ from stackling.network.actions.port import Plug
 _PROGRESSES = ("ACTIVE", "BUILD")
 
 
-class ServerView(Body):
+class ServerView(Body, kw_only=True):
     id: str
     name: str
     status: str
@@ -53,11 +53,11 @@ class ServerView(Body):
     # from here on: not in the answer of an update below 2.75
     availability_zone: str | Unset = field(name="OS-EXT-AZ:availability_zone", default=UNSET)
     config_drive: str | Unset = UNSET
-    key_name: str | None | Unset = UNSET
-    launched_at: str | None | Unset = field(name="OS-SRV-USG:launched_at", default=UNSET)
-    terminated_at: str | None | Unset = field(name="OS-SRV-USG:terminated_at", default=UNSET)
+    key_name: str | Unset | None = UNSET
+    launched_at: str | Unset | None = field(name="OS-SRV-USG:launched_at", default=UNSET)
+    terminated_at: str | Unset | None = field(name="OS-SRV-USG:terminated_at", default=UNSET)
     security_groups: list[dict[str, str]] | Unset = UNSET
-    task_state: str | None | Unset = field(name="OS-EXT-STS:task_state", default=UNSET)
+    task_state: str | Unset | None = field(name="OS-EXT-STS:task_state", default=UNSET)
     vm_state: str | Unset = field(name="OS-EXT-STS:vm_state", default=UNSET)
     power_state: int | Unset = field(name="OS-EXT-STS:power_state", default=UNSET)
     volumes_early: Annotated[
@@ -65,16 +65,16 @@ class ServerView(Body):
     ] = UNSET
     volumes: Annotated[list[dict[str, Any]] | Unset, since("2.3"), wire("os-extended-volumes:volumes_attached")] = UNSET
     host_status: Annotated[str | Unset, since("2.16")] = UNSET
-    host: str | None | Unset = field(name="OS-EXT-SRV-ATTR:host", default=UNSET)
-    node: str | None | Unset = field(name="OS-EXT-SRV-ATTR:hypervisor_hostname", default=UNSET)
+    host: str | Unset | None = field(name="OS-EXT-SRV-ATTR:host", default=UNSET)
+    node: str | Unset | None = field(name="OS-EXT-SRV-ATTR:hypervisor_hostname", default=UNSET)
     instance_name: str | Unset = field(name="OS-EXT-SRV-ATTR:instance_name", default=UNSET)
     reservation_id: Annotated[str | Unset, since("2.3"), wire("OS-EXT-SRV-ATTR:reservation_id")] = UNSET
     launch_index: Annotated[int | Unset, since("2.3"), wire("OS-EXT-SRV-ATTR:launch_index")] = UNSET
     hostname: Annotated[str | Unset, since("2.3"), wire("OS-EXT-SRV-ATTR:hostname")] = UNSET
     kernel_id: Annotated[str | Unset, since("2.3"), wire("OS-EXT-SRV-ATTR:kernel_id")] = UNSET
     ramdisk_id: Annotated[str | Unset, since("2.3"), wire("OS-EXT-SRV-ATTR:ramdisk_id")] = UNSET
-    root_device_name: Annotated[str | None | Unset, since("2.3"), wire("OS-EXT-SRV-ATTR:root_device_name")] = UNSET
-    user_data: Annotated[str | None | Unset, since("2.3"), wire("OS-EXT-SRV-ATTR:user_data")] = UNSET
+    root_device_name: Annotated[str | Unset | None, since("2.3"), wire("OS-EXT-SRV-ATTR:root_device_name")] = UNSET
+    user_data: Annotated[str | Unset | None, since("2.3"), wire("OS-EXT-SRV-ATTR:user_data")] = UNSET
 
 
 class Views:

@@ -148,8 +148,9 @@ def _rule(tx: Tx, user_id: str, want: NewRule) -> str:
 
 
 def get(tx: Tx, caller: Caller, user_id: str, id: str, rule: str = "get_application_credential") -> Row:
-    _own(caller, user_id, rule)
     row = credential.find_application_credential(tx, id)
+    # Whose it is counts, not whose the path says it is.
+    _own(caller, row.user_id if row is not None else user_id, rule)
     if row is None or row.user_id != user_id:
         raise NotFound(f"Could not find Application Credential: {id[:64]}.")
     return row

@@ -53,20 +53,18 @@ def _allowed(tx: Tx, caller: Caller, grant: Grant, verb: str) -> tuple[Row | Non
         plural = "grants" if verb == "list" else "grant"
         may(caller, f"{verb}_system_{plural}_for_{grant.actor}", target(**{grant.actor: actor}))
     else:
-        may(
-            caller,
-            {"list": "list_grants"}.get(verb, f"{verb}_grant"),
-            target(**{grant.actor: actor, grant.target: on, "role": given}),
-        )
+        aim = target(**{grant.actor: actor, grant.target: on, "role": given})
+        if given is not None:
+            aim["target.role.domain_id"] = given.domain_id  # null says that it is a role of the whole cloud
+        may(caller, "list_grants" if verb == "list" else f"{verb}_grant", aim)
     if actor is None and verb != "revoke":
         raise NotFound(f"Could not find {grant.actor}: {grant.actor_id[:64]}.")
     if grant.target != SYSTEM and on is None:
         raise NotFound(f"Could not find {grant.target}: {grant.target_id[:64]}.")
     if grant.role_id and given is None:
         raise NotFound(f"Could not find role: {grant.role_id[:64]}.")
-    if verb == "create" and given is not None and given.domain_id is not None:
-        home = None if on is None else (on.id if on.is_domain else on.domain_id)
-        if home != given.domain_id:
+    if verb == "create" and given is not None and given.domain_id is not None and grant.target == "project":
+        if on is None or on.domain_id != given.domain_id:
             raise Forbidden(
                 f"Role {given.id} belongs to domain {given.domain_id} and can't be given elsewhere."
             )

@@ -15,13 +15,12 @@ from stackling.base import clock
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
-from stackling.base.errors import BadRequest, NotFound, Unauthorized
+from stackling.base.errors import BadRequest, Forbidden, NotFound, Unauthorized
 from stackling.identity.actions import application_credential as application_credentials
 from stackling.identity.actions import credential as credentials
 from stackling.identity.actions import token
 from stackling.identity.actions.permission import may
 from stackling.identity.state import credential as state
-from stackling.identity.state import grants
 from stackling.identity.state import project as projects
 from stackling.identity.state import user as users
 from stackling.identity.state.credential import credential
@@ -53,7 +52,7 @@ def _key(cloud: Cloud, row: Row) -> Key:
 
 
 def create(tx: Tx, cloud: Cloud, caller: Caller, user_id: str, project_id: str) -> Key:
-    """A key for the user on a project on which he has a role."""
+    """A key for the user on a project. What he may do with it is looked up when he does."""
     may(caller, "ec2_create_credential", {"target.user.id": user_id, "target.credential.user_id": user_id})
     application_credentials.unrestricted(caller)
     project = projects.find(tx, project_id)
@@ -61,11 +60,8 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, user_id: str, project_id: str) 
         raise NotFound(f"Could not find project: {project_id[:64]}.")
     if users.find(tx, user_id) is None:
         raise NotFound(f"Could not find user: {user_id[:64]}.")
-    if caller.project_id is not None and caller.user_id == user_id and (caller.via or caller.trust_id):
-        if project_id != caller.project_id:
-            raise Unauthorized("The project is not that of the token.")
-    elif not grants.roles_of(tx, user_id, grants.on_project(tx, project)):
-        raise Unauthorized("The user has no role on the project.")
+    if (caller.via or caller.trust_id) and project_id != caller.project_id:
+        raise Forbidden("The project is not that of the delegated token.")
     blob: dict[str, Any] = {"access": secrets.token_hex(16), "secret": secrets.token_hex(16)}
     if caller.trust_id:
         blob["trust_id"] = caller.trust_id
@@ -99,10 +95,10 @@ def get(
         credential.c.id == credentials.ec2_id(access), credential.c.type == "ec2"
     )
     row = tx.execute(query).one_or_none()
-    owner = row.user_id if row is not None else user_id
-    may(caller, rule, {"target.user.id": user_id, "target.credential.user_id": owner})
-    if row is None or row.user_id != user_id:
+    if row is None:
         raise NotFound(f"Could not find credential: {access[:64]}.")
+    # Whose it is counts, not whose the path says it is.
+    may(caller, rule, {"target.user.id": row.user_id, "target.credential.user_id": row.user_id})
     return _key(cloud, row)
 
 

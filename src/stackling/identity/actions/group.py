@@ -48,6 +48,8 @@ def _free(tx: Tx, name: str, domain_id: str) -> None:
 
 def get(tx: Tx, caller: Caller, group_id: str, rule: str = "get_group") -> Row:
     row = users.find_group(tx, group_id)
+    if row is None and rule == "delete_group":  # upstream looks before it asks policy, here only
+        raise NotFound(f"Could not find group: {group_id[:64]}.")
     may(caller, rule, target(group=row if row is not None else {"id": group_id}))
     if row is None:
         raise NotFound(f"Could not find group: {group_id[:64]}.")
@@ -82,8 +84,8 @@ def delete(tx: Tx, cloud: Cloud, caller: Caller, group_id: str) -> None:
     revision.bump(tx)
 
 
-def of_user(tx: Tx, user_id: str) -> sa.Select[Any]:
-    """The groups that a user is in."""
+def of_user(tx: Tx, caller: Caller, user_id: str) -> sa.Select[Any]:
+    """The groups that a user is in. A domain's own reader sees those of the domain."""
     if users.find(tx, user_id) is None:
         raise NotFound(f"Could not find user: {user_id[:64]}.")
     return (
@@ -94,7 +96,7 @@ def of_user(tx: Tx, user_id: str) -> sa.Select[Any]:
 
 
 def members(tx: Tx, caller: Caller, group_id: str) -> sa.Select[Any]:
-    """The users that are in a group."""
+    """The users that are in a group. A domain's own reader sees those of the domain."""
     row = get(tx, caller, group_id, "list_users_in_group")
     return (
         sa.select(user)

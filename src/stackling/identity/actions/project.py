@@ -139,6 +139,8 @@ def get(tx: Tx, caller: Caller, project_id: str, rule: str = "get_project") -> R
 
 def get_domain(tx: Tx, caller: Caller, domain_id: str, rule: str = "get_domain") -> Row:
     row = projects.find_domain(tx, domain_id)
+    if row is None and rule == "update_domain":  # upstream looks before it asks policy, here only
+        raise NotFound(f"Could not find domain: {domain_id[:64]}.")
     may(caller, rule, target(domain=row if row is not None else {"id": domain_id}))
     if row is None:
         raise NotFound(f"Could not find domain: {domain_id[:64]}.")
@@ -157,9 +159,9 @@ def listing(tx: Tx, caller: Caller, domain_id: str | None) -> sa.Select[Any]:
 
 def domain_listing(tx: Tx, caller: Caller) -> sa.Select[Any]:
     query = sa.select(project).where(project.c.is_domain.is_(True))
-    if can(caller, "list_domains"):
+    if can(caller, "list_domains") and not caller.domain_id:
         return query
-    # A reader of a domain sees that one.
+    # Whoever comes with a token of a domain sees that one.
     may(caller, "list_domains", {"target.domain.id": caller.domain_id} if caller.domain_id else {})
     return query.where(project.c.id == caller.domain_id)
 

@@ -63,7 +63,6 @@ def _free(tx: Tx, name: str, domain_id: str | None) -> None:
 def get(tx: Tx, caller: Caller, role_id: str, verb: str = "get") -> Row:
     row = roles.find(tx, role_id)
     if row is None:
-        may(caller, f"{verb}_role")
         raise NotFound(f"Could not find role: {role_id[:64]}.")
     may(caller, f"{verb}_domain_role" if row.domain_id else f"{verb}_role", target(role=row))
     return row

@@ -55,7 +55,7 @@ def digest(cloud: Cloud, plain: str | None) -> str | None:
 def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewUser, hashed: str | None) -> Row:
     """Raises Conflict when the name is taken in the domain, NotFound without the domain."""
     domain_id = want.domain_id or home_domain(caller)
-    may(caller, "create_user", target(user={"domain_id": domain_id}))
+    may(caller, "create_user", target(user={"domain_id": want.domain_id}))
     if projects.find_domain(tx, domain_id) is None:
         raise NotFound(f"Could not find domain: {domain_id[:64]}.")
     _check_default_project(tx, want.default_project_id)

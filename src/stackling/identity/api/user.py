@@ -170,7 +170,7 @@ class Groups(Resource):
                 "list_groups_for_user",
                 target(user=row if row is not None else {"id": user_id}),
             )
-            query = filtered(req, group_actions.of_user(tx, user_id), users.group, "name")
+            query = filtered(req, group_actions.of_user(tx, rest.caller(req), user_id), users.group, "name")
             rows = list(tx.execute(query.order_by(users.group.c.id)))
         made = [self.linked(req, f"/groups/{r.id}", group_api.shown(r)) for r in rows]
         resp.media = self.listed(req, "groups", made)

@@ -73,7 +73,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewFloatingIP) -> Row:
     whom = standard.target(project_id)
     caller.may("create_floatingip", whom)
     net = networks.by_id(tx, want.floating_network_id)
-    if net is None or not caller.can("get_network", network_actions.target(net)):
+    if net is None or not caller.can("get_network", network_actions.target(tx, caller, net)):
         raise NetworkNotFound(f"Network {want.floating_network_id} could not be found.")
     if not net.external:
         raise BadRequest(f"Bad floatingip request: Network {net.id} is not a valid external network.")

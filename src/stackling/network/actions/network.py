@@ -11,7 +11,7 @@ from stackling.base import db, jobs
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
-from stackling.network.actions import security_group, standard
+from stackling.network.actions import security_group, sharing, standard
 from stackling.network.actions.standard import New, Unset, given
 from stackling.network.errors import (
     ExternalNetworkInUse,
@@ -22,6 +22,7 @@ from stackling.network.errors import (
     VlanIdInUse,
 )
 from stackling.network.state import network as networks
+from stackling.network.state import rbac
 from stackling.network.state.floating_ip import floating_ip
 from stackling.network.state.network import network
 from stackling.network.state.port import ip_allocation, port
@@ -72,9 +73,16 @@ class NetworkChanges(Struct, kw_only=True):
     dns_domain: str | Unset = UNSET
 
 
-def target(row: Row) -> dict[str, Any]:
-    """The network as the policy sees it."""
-    return standard.target(row.project_id, shared=row.shared, **{"router:external": row.external, "network:tenant_id": row.project_id})
+def target(tx: Tx, caller: Caller, row: Row) -> dict[str, Any]:
+    """The network as the policy sees it for this caller: also shared when it is shared with the caller's project alone."""
+    ways: set[str] = set()
+    if row.project_id != caller.project_id and not (row.shared and row.external):
+        ways = rbac.actions_for(tx, row.id, caller.project_id)
+    return standard.target(
+        row.project_id,
+        shared=row.shared or rbac.SHARED in ways,
+        **{"router:external": row.external or rbac.EXTERNAL in ways, "network:tenant_id": row.project_id},
+    )
 
 
 def find(tx: Tx, caller: Caller, id: str, verb: str = "get") -> Row:
@@ -83,15 +91,19 @@ def find(tx: Tx, caller: Caller, id: str, verb: str = "get") -> Row:
     missing = NetworkNotFound(f"Network {id} could not be found.")
     if row is None:
         raise missing
-    standard.guard(caller, verb, "network", target(row), missing)
+    standard.guard(caller, verb, "network", target(tx, caller, row), missing)
     return row
 
 
 def visible(caller: Caller) -> ColumnElement[bool] | None:
     """The condition of a list; None: everything."""
-    if standard.sees_all(caller, "network"):
-        return None
-    return sa.or_(network.c.project_id == caller.project_id, network.c.shared, network.c.external)
+    return None if standard.sees_all(caller, "network") else mine(caller)
+
+
+def mine(caller: Caller) -> ColumnElement[bool]:
+    """The networks that the caller's project owns or may use."""
+    by_name = rbac.among("network", network.c.id, caller.project_id)
+    return sa.or_(network.c.project_id == caller.project_id, network.c.shared, network.c.external, by_name)
 
 
 def for_servers(tx: Tx, caller: Caller) -> list[Row]:
@@ -101,7 +113,10 @@ def for_servers(tx: Tx, caller: Caller) -> list[Row]:
     """
     order = (network.c.created_at, network.c.id)
     own = list(tx.execute(sa.select(network).where(network.c.project_id == caller.project_id, ~network.c.external).order_by(*order)))
-    return own or list(tx.execute(sa.select(network).where(network.c.shared).order_by(*order)))
+    if own:
+        return own
+    by_name = rbac.shared_with("network", network.c.id, caller.project_id)
+    return list(tx.execute(sa.select(network).where(sa.or_(network.c.shared, by_name)).order_by(*order)))
 
 
 def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewNetwork) -> Row:
@@ -133,6 +148,7 @@ def insert(tx: Tx, cloud: Cloud, project_id: str, want: NewNetwork, **more: Any)
         "availability_zone_hints": want.availability_zone_hints,
     }
     row = standard.insert(tx, network, values | more)
+    sharing.follow(tx, cloud, "network", row, {"shared": row.shared, "external": row.external})
     jobs.start(tx, KIND, row.id, now=cloud.clock.now())
     return row
 
@@ -181,7 +197,7 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: NetworkChanges, 
     """Raises NetworkNotFound, Forbidden, InvalidInput, InvalidSharedSetting, ExternalNetworkInUse."""
     row = find(tx, caller, id, "update")
     standard.check_revision(row, revision)
-    standard.may_set(caller, "update_network", want, _GUARDED, target(row))
+    standard.may_set(caller, "update_network", want, _GUARDED, target(tx, caller, row))
     for attr in ("network_type", "physical_network", "segmentation_id"):
         asked = getattr(want, attr)
         if asked is not UNSET and asked != getattr(row, attr):
@@ -205,6 +221,7 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: NetworkChanges, 
     if values.get("mtu") == 0:
         values["mtu"] = _most(cloud, row.network_type)
     made = standard.change(tx, cloud, network, id, values)
+    sharing.follow(tx, cloud, "network", made, given(want, "shared", "external"))
     jobs.start(tx, KIND, id, now=cloud.clock.now())
     if values.get("mtu", row.mtu) != row.mtu:
         wake_routers(tx, cloud, id)
@@ -248,6 +265,7 @@ def remove(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int | Non
         tx.execute(sa.delete(port).where(port.c.network_id == id))
     tx.execute(sa.delete(subnet).where(subnet.c.network_id == id))
     tx.execute(sa.delete(network).where(network.c.id == id))
+    sharing.forget(tx, id)
     standard.forget_tags(tx, [id, *subnets, *[p.id for p in ports], *idle.values()])
     jobs.start(tx, KIND, id, now=now)
     for p in ports:

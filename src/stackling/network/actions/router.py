@@ -171,7 +171,7 @@ def _set_gateway(tx: Tx, cloud: Cloud, caller: Caller, row: Row, want: Gateway |
     if network_id is None:
         raise BadRequest("Bad router request: external_gateway_info needs a network_id.")
     net = networks.by_id(tx, network_id)
-    if net is None or not caller.can("get_network", network_actions.target(net)):
+    if net is None or not caller.can("get_network", network_actions.target(tx, caller, net)):
         raise NetworkNotFound(f"Network {network_id} could not be found.")
     if not net.external:
         raise BadRequest(f"Bad router request: Network {network_id} is not an external network.")
@@ -287,7 +287,7 @@ def _leg_by_subnet(tx: Tx, cloud: Cloud, caller: Caller, row: Row, subnet_id: st
         raise BadRequest("Bad router request: Subnet for router interface must have a gateway IP.")
     net = networks.by_id(tx, inside.network_id)
     assert net is not None
-    if net.project_id != row.project_id and not net.shared and not caller.is_admin:
+    if net.project_id != row.project_id and not caller.is_admin and not network_actions.target(tx, caller, net)["shared"]:
         raise SubnetNotFound(f"Subnet {subnet_id} could not be found.")
     _check_overlap(inside, present, row.id)
     taken = sa.select(ip_allocation.c.port_id).where(ip_allocation.c.subnet_id == subnet_id, ip_allocation.c.ip_address == inside.gateway_ip)

@@ -12,7 +12,8 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, NotFound
-from stackling.network.actions import address, standard
+from stackling.network.actions import address, sharing, standard
+from stackling.network.actions.sharing import EVERYBODY
 from stackling.network.actions.standard import New, Unset, given
 from stackling.network.errors import (
     InvalidInput,
@@ -34,6 +35,7 @@ from stackling.network.errors import (
 )
 from stackling.network.state import security_group as groups
 from stackling.network.state.port import port_security_group
+from stackling.network.state.rbac import rbac_policy
 from stackling.network.state.security_group import security_group, security_group_rule
 from stackling.network.state.standard import State
 
@@ -78,14 +80,30 @@ def find(tx: Tx, caller: Caller, id: str, verb: str = "get") -> Row:
     missing = SecurityGroupNotFound(f"Security group {id} does not exist")
     if row is None:
         raise missing
-    standard.guard(caller, verb, "security_group", standard.target(row.project_id), missing)
+    standard.guard(caller, verb, "security_group", _target(tx, caller, row), missing)
     return row
+
+
+def _target(tx: Tx, caller: Caller, row: Row) -> dict[str, Any]:
+    foreign = row.project_id != caller.project_id
+    return standard.target(row.project_id, shared=foreign and bool(shared_ids(tx, caller, [row.id])))
+
+
+def shared_ids(tx: Tx, caller: Caller, group_ids: Sequence[str]) -> set[str]:
+    """Those of the groups that are shared with the caller's project, or with everybody."""
+    query = sa.select(rbac_policy.c.object_id).where(
+        rbac_policy.c.object_id.in_(group_ids), rbac_policy.c.target_project.in_([EVERYBODY, caller.project_id or ""])
+    )
+    return set(tx.execute(query).scalars())
 
 
 def visible(caller: Caller) -> ColumnElement[bool] | None:
     if standard.sees_all(caller, "security_group"):
         return None
-    return security_group.c.project_id == caller.project_id
+    given_us = sa.select(rbac_policy.c.object_id).where(
+        rbac_policy.c.object_type == "security_group", rbac_policy.c.target_project.in_([EVERYBODY, caller.project_id or ""])
+    )
+    return sa.or_(security_group.c.project_id == caller.project_id, security_group.c.id.in_(given_us))
 
 
 def ensure_default(tx: Tx, cloud: Cloud, project_id: str) -> str:
@@ -163,6 +181,7 @@ def remove(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int | Non
     )
     others = set(tx.execute(referring).scalars())
     tx.execute(sa.delete(security_group).where(security_group.c.id == id))  # rules that name it go as well, as upstream
+    sharing.forget(tx, id)
     standard.forget_tags(tx, [id])
     for other in {id, *others}:
         jobs.start(tx, KIND, other, now=cloud.clock.now())
@@ -200,7 +219,7 @@ def check_usable(tx: Tx, caller: Caller, group_ids: Sequence[str], project_id: s
     rows = {r.id: r for r in tx.execute(sa.select(security_group.c.id, security_group.c.project_id).where(security_group.c.id.in_(group_ids)))}
     for id in group_ids:
         row = rows.get(id)
-        if row is None or (row.project_id != project_id and not caller.can("get_security_group", standard.target(row.project_id))):
+        if row is None or (row.project_id != project_id and not caller.can("get_security_group", _target(tx, caller, row))):
             raise SecurityGroupNotFound(f"Security group {id[:64]} does not exist")
 
 

@@ -16,6 +16,7 @@ from stackling.network.errors import RevisionNumberConstraintFailed
 from stackling.network.state.floating_ip import floating_ip
 from stackling.network.state.network import network
 from stackling.network.state.port import port
+from stackling.network.state.rbac import rbac_policy
 from stackling.network.state.router import router
 from stackling.network.state.security_group import security_group, security_group_rule
 from stackling.network.state.standard import tag
@@ -34,6 +35,7 @@ COUNTED: dict[str, tuple[Table, ColumnElement[bool] | None]] = {
     "floatingip": (floating_ip, None),
     "security_group": (security_group, None),
     "security_group_rule": (security_group_rule, None),
+    "rbac_policy": (rbac_policy, rbac_policy.c.target_project != "*"),
 }
 
 
@@ -148,6 +150,7 @@ def default_limits(cloud: Cloud) -> dict[str, int]:
         "floatingip": c.floating_ips,
         "security_group": c.security_groups,
         "security_group_rule": c.security_group_rules,
+        "rbac_policy": c.rbac_policies,
     }
 
 

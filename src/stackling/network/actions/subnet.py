@@ -74,8 +74,8 @@ class SubnetChanges(Struct, kw_only=True):
     service_types: list[str] | Unset | None = UNSET
 
 
-def target(row: Row, net: Row) -> dict[str, Any]:
-    return {**network_actions.target(net), **standard.target(row.project_id)}
+def target(tx: Tx, caller: Caller, row: Row, net: Row) -> dict[str, Any]:
+    return {**network_actions.target(tx, caller, net), **standard.target(row.project_id)}
 
 
 def find(tx: Tx, caller: Caller, id: str, verb: str = "get") -> Row:
@@ -86,7 +86,7 @@ def find(tx: Tx, caller: Caller, id: str, verb: str = "get") -> Row:
         raise missing
     net = networks.by_id(tx, row.network_id)
     assert net is not None
-    standard.guard(caller, verb, "subnet", target(row, net), missing)
+    standard.guard(caller, verb, "subnet", target(tx, caller, row, net), missing)
     return row
 
 
@@ -94,7 +94,7 @@ def visible(caller: Caller) -> ColumnElement[bool] | None:
     """A project sees its own subnets, and those of networks that it sees."""
     if standard.sees_all(caller, "subnet"):
         return None
-    seen = sa.select(network.c.id).where(sa.or_(network.c.project_id == caller.project_id, network.c.shared, network.c.external))
+    seen = sa.select(network.c.id).where(network_actions.mine(caller))
     return sa.or_(subnet.c.project_id == caller.project_id, subnet.c.network_id.in_(seen))
 
 
@@ -105,7 +105,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewSubnet) -> Row:
     """Raises NetworkNotFound, Forbidden, QuotaExceeded, and a BadRequest or Conflict that says what does not fit."""
     net = network_actions.find(tx, caller, want.network_id)
     project_id = standard.owner(caller, want)
-    whom = {**network_actions.target(net), **standard.target(project_id)}
+    whom = {**network_actions.target(tx, caller, net), **standard.target(project_id)}
     caller.may("create_subnet", whom)
     standard.may_set(caller, "create_subnet", want, {"service_types": "service_types"}, whom)
     standard.check_quota(tx, cloud, project_id, subnet=1)
@@ -301,7 +301,7 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: SubnetChanges, *
     standard.check_revision(row, revision)
     net = networks.by_id(tx, row.network_id)
     assert net is not None
-    standard.may_set(caller, "update_subnet", want, {"service_types": "service_types"}, target(row, net))
+    standard.may_set(caller, "update_subnet", want, {"service_types": "service_types"}, target(tx, caller, row, net))
     cidr = address.prefix(row.cidr, "cidr")
     values = given(want, "name", "description", "enable_dhcp")
     if want.dns_nameservers is not UNSET:

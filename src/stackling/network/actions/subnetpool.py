@@ -11,7 +11,7 @@ from stackling.base import db
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
-from stackling.network.actions import address, standard
+from stackling.network.actions import address, sharing, standard
 from stackling.network.actions.standard import New, Unset, given
 from stackling.network.errors import (
     AddressScopeInUse,
@@ -26,6 +26,7 @@ from stackling.network.errors import (
     SubnetPoolNotFound,
     SubnetPoolQuotaExceeded,
 )
+from stackling.network.state import rbac
 from stackling.network.state.subnet import address_scope, subnet, subnetpool
 
 
@@ -62,6 +63,12 @@ class ScopeChanges(Struct, kw_only=True):
     shared: bool | Unset = UNSET
 
 
+def _target(tx: Tx, caller: Caller, row: Row) -> dict[str, Any]:
+    """A pool or scope as the policy sees it for this caller."""
+    shared = row.shared or (row.project_id != caller.project_id and bool(rbac.actions_for(tx, row.id, caller.project_id)))
+    return standard.target(row.project_id, shared=shared)
+
+
 # -- pools -------------------------------------------------------------------------------------------------------------
 
 
@@ -71,14 +78,15 @@ def find(tx: Tx, caller: Caller, id: str, verb: str = "get") -> Row:
     missing = SubnetPoolNotFound(f"Subnet pool {id} could not be found.")
     if row is None:
         raise missing
-    standard.guard(caller, verb, "subnetpool", standard.target(row.project_id, shared=row.shared), missing)
+    standard.guard(caller, verb, "subnetpool", _target(tx, caller, row), missing)
     return row
 
 
 def visible(caller: Caller) -> ColumnElement[bool] | None:
     if standard.sees_all(caller, "subnetpool"):
         return None
-    return sa.or_(subnetpool.c.project_id == caller.project_id, subnetpool.c.shared)
+    by_name = rbac.among("subnetpool", subnetpool.c.id, caller.project_id)
+    return sa.or_(subnetpool.c.project_id == caller.project_id, subnetpool.c.shared, by_name)
 
 
 def default(tx: Tx, caller: Caller, ip_version: int) -> Row | None:
@@ -105,7 +113,9 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewPool) -> Row:
     }
     if values["is_default"]:
         _only_default(tx, version)
-    return standard.insert(tx, subnetpool, values)
+    row = standard.insert(tx, subnetpool, values)
+    sharing.follow(tx, cloud, "subnetpool", row, {"shared": row.shared})
+    return row
 
 
 def _only_default(tx: Tx, version: int) -> None:
@@ -209,6 +219,7 @@ def remove(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int | Non
     if tx.execute(sa.select(subnet.c.id).where(subnet.c.subnetpool_id == id).limit(1)).first():
         raise SubnetPoolInUse(f"Unable to complete operation on subnet pool {id}. Subnet pool has existing allocations.")
     tx.execute(sa.delete(subnetpool).where(subnetpool.c.id == id))
+    sharing.forget(tx, id)
     standard.forget_tags(tx, [id])
 
 
@@ -261,14 +272,15 @@ def find_scope(tx: Tx, caller: Caller, id: str, verb: str = "get") -> Row:
     missing = AddressScopeNotFound(f"Address scope {id} could not be found.")
     if row is None:
         raise missing
-    standard.guard(caller, verb, "address_scope", standard.target(row.project_id, shared=row.shared), missing)
+    standard.guard(caller, verb, "address_scope", _target(tx, caller, row), missing)
     return row
 
 
 def visible_scopes(caller: Caller) -> ColumnElement[bool] | None:
     if standard.sees_all(caller, "address_scope"):
         return None
-    return sa.or_(address_scope.c.project_id == caller.project_id, address_scope.c.shared)
+    by_name = rbac.among("address_scope", address_scope.c.id, caller.project_id)
+    return sa.or_(address_scope.c.project_id == caller.project_id, address_scope.c.shared, by_name)
 
 
 def create_scope(tx: Tx, cloud: Cloud, caller: Caller, want: NewScope) -> Row:
@@ -279,7 +291,9 @@ def create_scope(tx: Tx, cloud: Cloud, caller: Caller, want: NewScope) -> Row:
     if want.ip_version not in (4, 6):
         raise InvalidInput("Invalid input for ip_version. Reason: not 4 or 6.")
     values: dict[str, Any] = {"ip_version": want.ip_version, "shared": want.shared is True}
-    return standard.insert(tx, address_scope, standard.fresh(cloud, project_id, want) | values)
+    row = standard.insert(tx, address_scope, standard.fresh(cloud, project_id, want) | values)
+    sharing.follow(tx, cloud, "address_scope", row, {"shared": row.shared})
+    return row
 
 
 def update_scope(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: ScopeChanges, *, revision: int | None = None) -> Row:
@@ -289,7 +303,9 @@ def update_scope(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: ScopeChang
     standard.may_set(caller, "update_address_scope", want, {"shared": "shared"}, standard.target(row.project_id))
     if want.shared is False and row.shared:
         raise InvalidInput(f"Unable to update address scope {id}: shared can't be taken back.")
-    return standard.change(tx, cloud, address_scope, id, given(want, "name", "shared"))
+    made = standard.change(tx, cloud, address_scope, id, given(want, "name", "shared"))
+    sharing.follow(tx, cloud, "address_scope", made, given(want, "shared"))
+    return made
 
 
 def remove_scope(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int | None = None) -> None:
@@ -299,3 +315,4 @@ def remove_scope(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int
     if tx.execute(sa.select(subnetpool.c.id).where(subnetpool.c.address_scope_id == id).limit(1)).first():
         raise AddressScopeInUse(f"Unable to complete operation on address scope {id}. There are one or more subnet pools in use on it.")
     tx.execute(sa.delete(address_scope).where(address_scope.c.id == id))
+    sharing.forget(tx, id)

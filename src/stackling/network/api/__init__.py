@@ -23,6 +23,7 @@ from stackling.network.api import (
     network,
     port,
     quota,
+    rbac,
     router,
     scheduler,
     security_group,
@@ -42,6 +43,7 @@ KINDS = (
     security_group.RULES,
     metering.LABELS,
     metering.RULES,
+    rbac.KIND,
 )
 _PLAIN = {
     BadRequest: "HTTPBadRequest",

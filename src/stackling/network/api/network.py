@@ -16,6 +16,7 @@ from stackling.network.api import query
 from stackling.network.api.resource import STANDARD, Kind, only, standard_view, tags_for
 from stackling.network.errors import NetworkNotFound
 from stackling.network.state import network as networks
+from stackling.network.state import rbac
 from stackling.network.state import subnet as subnets
 
 ZONE = "nova"
@@ -24,6 +25,7 @@ _PROVIDER = ("provider:network_type", "provider:physical_network", "provider:seg
 
 def view(tx: Tx, cloud: Cloud, caller: Caller, rows: Sequence[Row]) -> list[dict[str, Any]]:
     tags, held = tags_for(tx, rows), subnets.of_networks(tx, [r.id for r in rows])
+    given_us = _given_us(tx, caller, rows)
     shown = {name for name in _PROVIDER if caller.can(f"get_network:{name}")}
     made = []
     for row in rows:
@@ -32,8 +34,8 @@ def view(tx: Tx, cloud: Cloud, caller: Caller, rows: Sequence[Row]) -> list[dict
             "admin_state_up": row.admin_state_up,
             "status": "ACTIVE" if row.admin_state_up else "DOWN",
             "subnets": [s.id for s in held.get(row.id, [])],
-            "shared": row.shared,
-            "router:external": row.external,
+            "shared": row.shared or (row.id, rbac.SHARED) in given_us,
+            "router:external": row.external or (row.id, rbac.EXTERNAL) in given_us,
             "mtu": row.mtu,
             "port_security_enabled": row.port_security_enabled,
             "dns_domain": row.dns_domain,
@@ -49,6 +51,18 @@ def view(tx: Tx, cloud: Cloud, caller: Caller, rows: Sequence[Row]) -> list[dict
         made.append(one)
     _scopes(tx, made, held)
     return made
+
+
+def _given_us(tx: Tx, caller: Caller, rows: Sequence[Row]) -> set[tuple[str, str]]:
+    """(network, way) of what other projects share with the caller's by name."""
+    foreign = [r.id for r in rows if r.project_id != caller.project_id]
+    if not foreign:
+        return set()
+    columns = rbac.rbac_policy.c
+    found = sa.select(columns.object_id, columns.action).where(
+        columns.object_id.in_(foreign), columns.target_project == (caller.project_id or "")
+    )
+    return {(r.object_id, r.action) for r in tx.execute(found)}
 
 
 def _scopes(tx: Tx, made: list[dict[str, Any]], held: dict[str, list[Row]]) -> None:

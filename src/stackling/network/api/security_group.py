@@ -3,6 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement
+
+from stackling.base import rest
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
@@ -10,6 +14,7 @@ from stackling.network.actions import address, security_group
 from stackling.network.actions.security_group import GroupChanges, NewGroup, NewRule
 from stackling.network.api.resource import STANDARD, Kind, standard_view, tags_for
 from stackling.network.state import security_group as groups
+from stackling.network.state.rbac import rbac_policy
 
 _RULE = (
     "security_group_id", "direction", "ethertype", "protocol", "port_range_min", "port_range_max", "remote_ip_prefix", "remote_group_id",
@@ -18,11 +23,12 @@ _RULE = (
 
 def view(tx: Tx, cloud: Cloud, caller: Caller, rows: Sequence[Row]) -> list[dict[str, Any]]:
     tags, rules = tags_for(tx, rows), groups.rules_of(tx, [r.id for r in rows])
+    shared = security_group.shared_ids(tx, caller, [r.id for r in rows])
     return [
         {
             **standard_view(row, tags),
             "stateful": row.stateful,
-            "shared": False,
+            "shared": row.id in shared,
             "security_group_rules": [_rule(r) for r in rules.get(row.id, [])],
         }
         for row in rows
@@ -57,6 +63,12 @@ def _before_list(cloud: Cloud, caller: Caller) -> None:
             security_group.ensure_default(tx, cloud, project_id)
 
 
+def _shared(texts: list[str]) -> ColumnElement[bool]:
+    among = groups.security_group.c.id.in_(sa.select(rbac_policy.c.object_id).where(rbac_policy.c.object_type == "security_group"))
+    wanted = {rest.boolean(t, "shared") for t in texts}
+    return sa.or_(sa.false(), *(among if flag else ~among for flag in wanted))
+
+
 KIND = Kind(
     singular="security_group",
     plural="security_groups",
@@ -72,6 +84,7 @@ KIND = Kind(
     remove=security_group.remove,
     visible=security_group.visible,
     view=view,
+    conditions={"shared": _shared},
     tags="security_groups",
     before_list=_before_list,
 )

@@ -5,10 +5,11 @@ from stackling.network.state import (
     metering,
     network,
     port,
+    rbac,
     router,
     security_group,
     standard,
     subnet,
 )
 
-__all__ = ["floating_ip", "metering", "network", "port", "router", "security_group", "standard", "subnet"]
+__all__ = ["floating_ip", "metering", "network", "port", "rbac", "router", "security_group", "standard", "subnet"]

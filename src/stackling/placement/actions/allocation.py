@@ -207,7 +207,7 @@ def replace(
     now = cloud.clock.now()
     release_rows(tx, consumer_id)
     for provider_id in sorted(wanted):
-        need = {c: n for c, n in wanted[provider_id].items()}
+        need = dict(wanted[provider_id].items())
         if tx.execute(sa.select(provider.c.id).where(provider.c.id == provider_id)).first() is None:
             raise ProviderNotFound(f"Allocation for resource provider '{provider_id}' that does not exist.")
         stock = {i.resource_class: i for i in providers.inventories(tx, provider_id)}

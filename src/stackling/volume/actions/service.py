@@ -35,6 +35,26 @@ def pools(cloud: Cloud) -> list[Pool]:
     return made
 
 
+def capabilities(pool: Pool) -> dict[str, Any]:
+    """What a backend says of itself, under upstream's names; extra specs of volume types are compared with it."""
+    if pool.info is None:
+        return {}
+    return {
+        "volume_backend_name": pool.info.name,
+        "pool_name": BACKEND,
+        "vendor_name": "Stackling",
+        "driver_version": "1.0",
+        "storage_protocol": "local",
+        "total_capacity_gb": pool.info.total_gib,
+        "free_capacity_gb": pool.info.free_gib,
+        "reserved_percentage": 0,
+        "thin_provisioning_support": True,
+        "multiattach": "multiattach" in pool.info.features,
+        "QoS_support": False,
+        "location_info": pool.host,
+    }
+
+
 def settings(tx: Tx) -> dict[str, Row]:
     """What was said about hosts, by host."""
     return {r.host: r for r in tx.execute(sa.select(volume_service))}

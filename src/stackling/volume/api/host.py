@@ -184,21 +184,7 @@ class Pools:
                 continue
             one: dict[str, Any] = {"name": pool(each.host)}
             if detail:
-                one["capabilities"] = {
-                    "volume_backend_name": each.info.name,
-                    "pool_name": service.BACKEND,
-                    "vendor_name": "Stackling",
-                    "driver_version": "1.0",
-                    "storage_protocol": "local",
-                    "total_capacity_gb": each.info.total_gib,
-                    "free_capacity_gb": each.info.free_gib,
-                    "reserved_percentage": 0,
-                    "thin_provisioning_support": True,
-                    "multiattach": "multiattach" in each.info.features,
-                    "QoS_support": False,
-                    "location_info": each.host,
-                    "timestamp": bare_micros(self.cloud.clock.now()),
-                }
+                one["capabilities"] = {**service.capabilities(each), "timestamp": bare_micros(self.cloud.clock.now())}
             if name in (None, one["name"]):
                 made.append(one)
         resp.media = {"pools": made}

@@ -1,5 +1,9 @@
 """Which host's backend takes a new volume."""
 
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import sqlalchemy as sa
 
 from stackling.base.cloud import Cloud
@@ -25,17 +29,15 @@ def choose(row: Row, cloud: Cloud) -> str:
     reasons: dict[str, str] = {}
     for pool in service.pools(cloud):
         said = settings.get(pool.host)
-        wanted = specs.get("volume_backend_name")
+        lacks = missing(specs, service.capabilities(pool))
         if bound is not None and pool.host != bound:
             reasons[pool.host] = "the source of the volume is on another host"
         elif pool.info is None:
             reasons[pool.host] = pool.reason
         elif said is not None and said.disabled:
             reasons[pool.host] = f"disabled by an administrator: {said.reason or 'no reason was given'}"
-        elif wanted not in (None, pool.info.name):
-            reasons[pool.host] = f"its backend is {pool.info.name}, and the volume type asks for {wanted}"
-        elif row.multiattach and "multiattach" not in pool.info.features:
-            reasons[pool.host] = "its volumes can't be attached to several servers at once"
+        elif lacks:
+            reasons[pool.host] = lacks
         elif near and pool.host not in near:
             reasons[pool.host] = "the volumes it is to share a host with are elsewhere"
         elif pool.host in far:
@@ -48,6 +50,49 @@ def choose(row: Row, cloud: Cloud) -> str:
         says = "; ".join(f"{host}: {why}" for host, why in sorted(reasons.items())) or "no host has a volume backend"
         raise NoHost(f"No backend takes the volume. {says}.")
     return max(sorted(free), key=lambda host: free[host])
+
+
+def missing(specs: Mapping[str, str], has: Mapping[str, Any]) -> str:
+    """What a volume type asks for and a backend lacks, as a sentence; empty when it has everything.
+
+    Extra specs without a scope, or in that of capabilities, are asked of the backend; others are for drivers.
+    """
+    for key, wanted in specs.items():
+        scope, colon, name = key.rpartition(":")
+        if colon and scope != "capabilities":
+            continue
+        if name not in has:
+            return f"it has no {name}, and the volume type asks for {wanted}"
+        if not _fits(str(has[name]), wanted):
+            return f"its {name} is {has[name]}, and the volume type asks for {wanted}"
+    return ""
+
+
+def _fits(has: str, wanted: str) -> bool:
+    """Whether a capability fits an extra spec in upstream's small language (`<is>`, `<in>`, `<or>`, `>=` and so on)."""
+    word, _, rest = wanted.strip().partition(" ")
+    rest = rest.strip()
+    if word == "<is>":
+        return has.lower() == rest.lower()
+    if word == "<in>":
+        return rest in has
+    if word == "<or>":
+        return has in [w.strip() for w in wanted.split("<or>")]
+    if word in _NUMBERS:
+        try:
+            return _NUMBERS[word](float(has), float(rest))
+        except ValueError:
+            return False
+    return has.lower() == wanted.strip().lower()
+
+
+_NUMBERS: dict[str, Callable[[float, float], bool]] = {
+    "=": operator.ge,  # upstream reads it as "at least"
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">=": operator.ge,
+    "<=": operator.le,
+}
 
 
 def _source_host(tx: sa.Connection, row: Row) -> str | None:
