@@ -24,7 +24,7 @@ from stackling.base import db as database
 from stackling.base import jobs, log
 from stackling.base.clock import TurnedClock
 from stackling.base.config import Config, Identity, Paths
-from stackling.boot import assembly, fake
+from stackling.boot import assembly, events, fake
 
 ADMIN_PASSWORD = "admin-pass-word"
 
@@ -96,6 +96,7 @@ class Bed:
         (home / "etc" / "admin-password").write_text(ADMIN_PASSWORD)
         self.hosts = fake.plug(self.cloud, hosts)
         assembly.prepare(self.cloud)
+        events.follow(self.cloud)
         self.worker = jobs.Worker(self.cloud, assembly.machines(), twice=twice)
         self.client = falcon.testing.TestClient(assembly.application(self.cloud))
         self.nobody = User(self, "")

@@ -23,8 +23,9 @@ STACKLING = str(BIN / "stackling")
 OPENSTACK = str(BIN / "openstack")
 NAME = "demo"
 GREETING = "user data ran as root"
-USER_DATA = f"""#!/bin/sh
-echo "{GREETING} on $(hostname)" > /run/demo-user-data
+USER_DATA = """#!/bin/sh
+timeout 20 wget -q -O /run/demo-outside {outside}
+echo "{greeting} on $(hostname)" > /run/demo-user-data
 """
 
 
@@ -42,21 +43,23 @@ class Demo:
         self.environ = dict(os.environ)
         self.floating_ip = ""
         self.external = ""
+        self.outside_saw: list[str] = []
 
     # -- telling ---------------------------------------------------------------------------------------------------
 
     def step(self, says: str, act: Callable[[], str | None]) -> None:
         """Do one step and say how long it took and what was seen."""
         begun = time.monotonic()
-        print(f"  ....    {says}", end="", flush=True)
+        if sys.stdout.isatty():
+            print(f"  ....    {says}", end="\r", flush=True)
         try:
             seen = act()
         except Untrue as e:
-            print(f"\r  FAILED  {says}\n\n{e}", flush=True)
+            print(f"  FAILED  {says}\n\n{e}", flush=True)
             raise
         took = time.monotonic() - begun
         self.steps.append((says, took))
-        print(f"\r  {took:5.1f} s {says}" + (f": {seen}" if seen else ""), flush=True)
+        print(f"  {took:5.1f} s {says}" + (f": {seen}" if seen else ""), flush=True)
 
     def run(self, *command: str, ok: bool = True, within: float = 300, text: str | None = None) -> str:
         """Run a command and return what it printed. Raises Untrue when it fails and `ok` is set."""
@@ -166,7 +169,7 @@ class Demo:
         self.openstack("security", "group", "rule", "create", "--proto", "icmp", NAME)
 
     def boot(self) -> str:
-        (self.secrets / "user-data").write_text(USER_DATA)
+        (self.secrets / "user-data").write_text(USER_DATA.format(outside=self.serve_outside(), greeting=GREETING))
         self.openstack(
             *("server", "create", "--wait", "--image", "stackling-ready", "--flavor", "m1.nano", "--network", NAME),
             *("--key-name", NAME, "--security-group", NAME, "--user-data", str(self.secrets / "user-data"), "--property", "purpose=demo", NAME),
@@ -199,9 +202,17 @@ class Demo:
         return f"uuid, name and properties are right, {len(told['public_keys'])} key"
 
     def outside(self) -> str:
-        """A web server on the host's side of the external network sees the router's address: SNAT, then nothing but it."""
-        self.openstack("server", "remove", "floating", "ip", NAME, self.floating_ip)
-        seen: list[str] = []
+        """The guest's user data asked a web server on the host before it had a floating IP: SNAT made it the router's address."""
+        if self.outside_saw != [self.gateway]:
+            raise Untrue(f"the web server saw {self.outside_saw}, not {self.gateway}")
+        answer = self.ssh("cat /run/demo-outside").strip()
+        if answer != "hello from outside":
+            raise Untrue(f"the guest read {answer!r}")
+        return f"the host saw the router's address {self.gateway}"
+
+    def serve_outside(self) -> str:
+        """A web server where the external network ends: on the host. Returns its URL."""
+        seen = self.outside_saw
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -215,18 +226,9 @@ class Demo:
 
         subnet = self.openstack("subnet", "list", "--network", self.external)[0]["ID"]
         host = self.openstack("subnet", "show", subnet)["gateway_ip"]
-        with http.server.ThreadingHTTPServer((host, 0), Handler) as web:
-            threading.Thread(target=web.serve_forever, daemon=True).start()
-            # Without its floating IP the guest can't be reached, so it is told beforehand what to do a moment later.
-            self.openstack("server", "add", "floating", "ip", NAME, self.floating_ip)
-            fetch = f"for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1; timeout 5 wget -q -O - http://{host}:{web.server_port}/ >> /tmp/outside; done"
-            self.ssh(f"nohup sh -c '{fetch}' > /dev/null 2>&1 &")
-            self.openstack("server", "remove", "floating", "ip", NAME, self.floating_ip)
-            self.until(lambda: self.gateway in seen, 20, f"a request from {self.gateway} (seen: {seen})")
-            self.openstack("server", "add", "floating", "ip", NAME, self.floating_ip)
-            web.shutdown()
-        self.until(lambda: "hello from outside" in self.ssh("cat /tmp/outside", ok=False), 20, "the answer in the guest")
-        return f"the host at {host} saw the router's address {self.gateway}"
+        web = http.server.ThreadingHTTPServer((host, 0), Handler)
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        return f"http://{host}:{web.server_port}/"
 
     def console(self) -> str:
         log = self.run(OPENSTACK, "console", "log", "show", NAME)

@@ -83,7 +83,7 @@ def test_an_operators_file_overrides_rules_while_the_cloud_runs(tmp_path: Path, 
     file.write_text('"it": "role:member"\n')
     assert made.allows("it", {}, member, "project")
     file.write_text('"it": "role:admin\n')  # not YAML: what was in force stays
-    os.utime(file, (1, 1))
+    os.utime(file, (1, 1))  # whatever the clock says, another time
     assert made.allows("it", {}, member, "project")
     file.unlink()
     assert not made.allows("it", {}, member, "project")

@@ -71,3 +71,26 @@ def test_a_group_in_use_stays_and_rules_that_name_a_deleted_one_go(cloud, alice,
     assert through["id"] not in {r["id"] for r in show(alice, "security_group", db["id"])["security_group_rules"]}
     assert through["id"] not in {r.id for r in things(cloud, "security_group")[db["id"]].rules}
     assert web["id"] not in things(cloud, "security_group")
+
+
+def test_a_rule_lets_the_addresses_of_a_group_through(cloud, alice, bob):
+    web = make(alice, "security_group", name="web")
+    group = make(alice, "address_group", name="offices", addresses=["192.0.2.0/24", "fd00::/64"])
+    made = rule(alice, web, protocol="tcp", port_range_min=22, port_range_max=22, remote_address_group_id=group["id"])
+    assert made["remote_address_group_id"] == group["id"]
+
+    def through():
+        return sorted(r.remote_ip_prefix for r in things(cloud, "security_group")[web["id"]].rules if r.protocol == "tcp")
+
+    assert through() == ["192.0.2.0/24"]
+    at = f"{V2}/address-groups/{group['id']}"
+    got = alice.put(f"{at}/add_addresses", {"address_group": {"addresses": ["198.51.100.7/32"]}})
+    assert (got.status, got.json["address_group"]["addresses"]) == (200, ["192.0.2.0/24", "fd00::/64", "198.51.100.7/32"])
+    assert through() == ["192.0.2.0/24", "198.51.100.7/32"]
+    assert alice.put(f"{at}/add_addresses", {"addresses": ["192.0.2.0/24"]}).status == 400
+    assert alice.put(f"{at}/remove_addresses", {"addresses": ["192.0.2.0/24"]}).status == 200
+    assert through() == ["198.51.100.7/32"]
+    assert remove(alice, "address_group", group["id"], expect=409)["type"] == "AddressGroupInUse"
+    assert bob.get(at).status == 404
+    remove(alice, "security_group_rule", made["id"])
+    remove(alice, "address_group", group["id"])

@@ -5,7 +5,7 @@ import pytest
 from stackling.network.api.extension import EXTENSIONS
 from stackling.network.driver import Kind
 from stackling.network.steps.fabric import resync
-from tests.network.api import V2, leg, make, net, outside, remove, show, things
+from tests.network.api import V2, leg, listed, make, net, outside, remove, show, things
 
 
 def test_discovery_needs_no_token(cloud, alice):
@@ -129,6 +129,23 @@ def test_the_descriptions_of_one_and_of_all_agree(cloud, alice):
     cloud.settle()
     report = resync(cloud.cloud)
     assert (report.created, report.changed, report.removed) == ((), (), ())
+
+
+def test_a_project_gets_a_routed_network_for_the_asking(cloud, alice, bob, admin):
+    at = f"{V2}/auto-allocated-topology/{alice.project_id}"
+    refused = alice.get(at)
+    assert (refused.status, refused.json["NeutronError"]["type"]) == (409, "AutoAllocationFailure")
+    make(admin, "subnetpool", name="p", prefixes=["10.70.0.0/16"], default_prefixlen=26, shared=True, is_default=True)
+    assert alice.get(f"{at}?fields=dry-run").json["auto_allocated_topology"]["id"] == "dry-run=pass"
+    made = alice.get(at).json["auto_allocated_topology"]
+    assert alice.get(at).json["auto_allocated_topology"] == made
+    (network,) = listed(alice, "network", f"id={made['id']}")
+    assert network["subnets"]
+    (router,) = listed(alice, "router")
+    assert router["external_gateway_info"]["network_id"] == outside(alice)["id"]
+    assert bob.get(at).status == 403
+    assert alice.delete(at).status == 204
+    assert listed(alice, "router") == []
 
 
 def test_metering_labels_are_kept_for_admins(cloud, alice, admin):

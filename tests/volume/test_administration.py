@@ -196,3 +196,37 @@ def test_qos(alice: Any, admin: Any) -> None:
     assert admin.get(f"{own}/{id}/nonsense").status == 404
     assert admin.delete(f"{own}/{id}").status == 202
     assert admin.get(f"{own}/{id}").status == 404
+
+
+def test_transfer(cloud: Any, alice: Any, bob: Any, admin: Any) -> None:
+    id = available(cloud, alice)["id"]
+    alice.post(f"{V3}/snapshots", {"snapshot": {"volume_id": id}})
+    cloud.settle()
+    old, new = f"{V3}/os-volume-transfer", f"{V3}/volume-transfers"
+    assert alice.post(new, {"transfer": {"volume_id": id}}).status == 404
+    made = alice.post(new, {"transfer": {"volume_id": id, "name": "gift"}}, headers=at("3.57"))
+    assert (made.status, made.json["transfer"]["accepted"], made.json["transfer"]["no_snapshots"]) == (202, False, False)
+    offer, key = made.json["transfer"]["id"], made.json["transfer"]["auth_key"]
+    assert show(alice, id)["status"] == "awaiting-transfer"
+    assert alice.delete(f"{V3}/volumes/{id}").status == 400
+    assert set(alice.get(f"{old}/{offer}").json["transfer"]) == {"id", "name", "volume_id", "links", "created_at"}
+    assert [t["id"] for t in alice.get(f"{old}/detail").json["transfers"]] == [offer]
+    assert bob.get(old).json["transfers"] == []
+    assert bob.get(f"{old}/{offer}").status == 404
+    assert bob.delete(f"{old}/{offer}").status == 404
+    assert bob.post(f"{old}/{offer}/accept", {"accept": {"auth_key": "guess"}}).status == 403
+    assert bob.post(f"{old}/{offer}/accept", {"accept": {}}).status == 400
+    assert bob.post(f"{old}/{SERVER}/accept", {"accept": {"auth_key": key}}).status == 404
+    own = f"{V3}/os-quota-sets/{bob.project_id}"
+    assert admin.put(own, {"quota_set": {"snapshots": 0}}).status == 200
+    assert bob.post(f"{old}/{offer}/accept", {"accept": {"auth_key": key}}).status == 413
+    admin.delete(own)
+    assert bob.post(f"{old}/{offer}/accept", {"accept": {"auth_key": key}}).status == 202
+    assert show(bob, id)["status"] == "available"
+    assert show(bob, id)["os-vol-tenant-attr:tenant_id"] == bob.project_id
+    assert alice.get(f"{V3}/volumes/{id}").status == 404
+    assert len(bob.get(f"{V3}/snapshots").json["snapshots"]) == 1
+    offer = bob.post(old, {"transfer": {"volume_id": id}}).json["transfer"]["id"]
+    assert bob.post(old, {"transfer": {"volume_id": id}}).status == 400
+    assert bob.delete(f"{old}/{offer}").status == 202
+    assert show(bob, id)["status"] == "available"

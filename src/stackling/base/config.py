@@ -73,12 +73,16 @@ class Identity(Section, frozen=True):
     password_regex: Annotated[str, _says("Regular expression that new passwords match. Empty: any.")] = ""
     password_regex_description: Annotated[str, _says("What users are told that password_regex wants.")] = ""
     change_password_on_first_use: Annotated[bool, _says("Users must change passwords that an administrator set.")] = False
+    trusted_dashboards: Annotated[list[str], _says("URLs to which a browser may be sent back with a token after logging in at an identity provider.")] = field(default_factory=list)
     disable_inactive_days: Annotated[int, Meta(ge=0), _says("Days without a login that lock a user out; 0: never.")] = 0
 
 
 class Image(Section, frozen=True):
     ready_image: Annotated[bool, _says("Build and register the ready image at first start.")] = True
     max_size_gib: Annotated[Positive, _says("Largest image accepted, GiB.")] = 64
+    web_download_allow: Annotated[list[str], _says("Host names, addresses and networks that web-download may fetch from although they are private or on another port.")] = field(default_factory=list)
+    web_download_ports: Annotated[list[Port], _says("Ports that web-download may fetch from; private addresses are refused all the same.")] = field(default_factory=lambda: [80, 443])
+    import_timeout: Annotated[Positive, _says("Seconds an image import may take.")] = 21600
 
 
 class Compute(Section, frozen=True):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy import CheckConstraint, Column, Connection, DateTime, Index, MetaData, String, Table
 from sqlalchemy.dialects import postgresql, sqlite
@@ -61,6 +62,7 @@ class Database:
         self.url = sa.make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 20, "pool_timeout": 30}
+        options |= {"json_serializer": _json, "json_deserializer": msgspec.json.decode}  # 10 times as fast as `json`
         if not self.is_sqlite:
             options["pool_pre_ping"] = True
         self.engine = sa.create_engine(self.url, **options)
@@ -135,6 +137,10 @@ def lock(tx: Tx, name: str) -> None:
         tx.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
 
 
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
 def _sqlite_connect(connection: sqlite3.Connection, durable: bool) -> None:
     connection.isolation_level = None  # the driver's own transaction handling is off; see _sqlite_begin
     for pragma in (
@@ -148,8 +154,10 @@ def _sqlite_connect(connection: sqlite3.Connection, durable: bool) -> None:
 
 
 def _sqlite_begin(connection: Connection) -> None:
-    write = connection.get_execution_options().get("stackling_write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    if connection.get_execution_options().get("stackling_write"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:  # can't fail, so it need not go the long way (20 µs of a read's 60)
+        connection.connection.driver_connection.execute("BEGIN")  # type: ignore[union-attr]
 
 
 __all__ = ["JSON", "Database", "Index", "Row", "Tx", "lock", "metadata", "note", "one_of", "resource", "upsert"]

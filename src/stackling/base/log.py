@@ -3,10 +3,13 @@
 Anything under a name that sounds like a secret is masked, however deep it sits.
 """
 
+import functools
+import json
 import re
 import sys
 from typing import Any
 
+import msgspec
 import structlog
 
 _SECRET = re.compile(r"password|passwd|adminpass|secret|token|private_key|user_data|x-subject-token|x-auth-token", re.I)
@@ -16,18 +19,26 @@ _FINE = frozenset({"token_scope"})
 def masked(value: Any) -> Any:
     """`value` with what stands under a secret's name replaced by `***`."""
     if isinstance(value, dict):
-        return {k: "***" if _sounds_secret(k) and v is not None else masked(v) for k, v in value.items()}
+        return {k: "***" if isinstance(k, str) and _sounds_secret(k) and v is not None else masked(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [masked(v) for v in value]
     return value
 
 
-def _sounds_secret(name: Any) -> bool:
-    return isinstance(name, str) and name not in _FINE and bool(_SECRET.search(name))
+@functools.lru_cache(maxsize=1024)
+def _sounds_secret(name: str) -> bool:
+    return name not in _FINE and bool(_SECRET.search(name))
 
 
 def _mask(_: Any, __: str, event: Any) -> Any:
     return masked(event)
+
+
+def _line(_: Any, __: str, event: Any) -> str:
+    try:
+        return msgspec.json.encode(event, enc_hook=str).decode()
+    except (TypeError, ValueError):  # names that aren't text, or text that isn't Unicode
+        return json.dumps(event, default=str, skipkeys=True)
 
 
 def setup(*, level: str = "info", stream: Any = None, pretty: bool = False) -> None:
@@ -41,7 +52,7 @@ def setup(*, level: str = "info", stream: Any = None, pretty: bool = False) -> N
             *(
                 [structlog.dev.ConsoleRenderer()]
                 if pretty
-                else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+                else [structlog.processors.format_exc_info, _line]
             ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(levels[level]),

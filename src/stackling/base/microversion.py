@@ -127,8 +127,24 @@ def _slots(cls: type[Struct]) -> tuple[_Slot, ...]:
 
 
 @functools.cache
-def _view(cls: type[Struct], version: Version) -> tuple[tuple[str, str], ...]:
-    return tuple((s.attr, s.wire) for s in _slots(cls) if s.first <= version <= s.last)
+def _view(cls: type[Struct], version: Version) -> tuple[tuple[str, str, bool], ...]:
+    """(attribute, name in the body, whether its type rules out structs inside) of each field."""
+    return tuple((s.attr, s.wire, _plain(s.type)) for s in _slots(cls) if s.first <= version <= s.last)
+
+
+_ATOMS = frozenset({str, int, float, bool, type(None)})
+
+
+def _plain(kind: Any) -> bool:
+    """Whether values of this type are their own rendering: a list of dicts of texts is, `Any` may not be."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return _plain(args[0])
+    if origin is typing.Literal:
+        return True
+    if args:
+        return all(_plain(a) for a in args if a is not Ellipsis)
+    return kind in _ATOMS or kind is msgspec.UnsetType
 
 
 @functools.lru_cache(maxsize=4096)
@@ -191,16 +207,13 @@ def render(view: Any, version: Version = _EVER[1]) -> Any:
     """`view`, and all structs inside it, as plain values with only the fields that exist at `version`."""
     if isinstance(view, Struct):
         made = {}
-        for attr, name in _view(type(view), version):
+        for attr, name, plain in _view(type(view), version):
             value = getattr(view, attr)
-            if value is UNSET:
-                continue
-            if isinstance(value, (Struct, list, dict)):
-                value = render(value, version)
-            made[name] = value
+            if value is not UNSET:
+                made[name] = value if plain or type(value) in _ATOMS else render(value, version)
         return made
     if isinstance(view, list):
-        return [render(v, version) if isinstance(v, (Struct, list, dict)) else v for v in view]
+        return [v if type(v) in _ATOMS else render(v, version) for v in view]
     if isinstance(view, dict):
-        return {k: render(v, version) if isinstance(v, (Struct, list, dict)) else v for k, v in view.items()}
+        return {k: v if type(v) in _ATOMS else render(v, version) for k, v in view.items()}
     return view

@@ -56,13 +56,13 @@ class Policy:
         stamp = self._overrides.stat().st_mtime if self._overrides and self._overrides.exists() else 0.0
         if stamp == self._stamp:
             return
+        self._stamp = stamp
         loaded = {}
         if stamp and self._overrides:
             loaded = policy.Rules.load(self._overrides.read_text(), None)
         merged = policy.Rules({name: d.check for name, d in self._enforcer.registered_rules.items()} | dict(loaded))
         self._enforcer.set_rules(merged, overwrite=True, use_conf=False)
         self._tests = {name: self._test(check, name) for name, check in merged.items()}
-        self._stamp = stamp
 
     def reload(self) -> None:
         """Read the operator's file again if it has changed; one that can't be read changes nothing, and is logged."""

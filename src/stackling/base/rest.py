@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from falcon import Request, Response
 from msgspec import Struct
 
-from stackling.base import log
+from stackling.base import access_rule, log
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.errors import (
@@ -74,6 +74,7 @@ class Service(Struct, frozen=True):
     scoped: bool = False
     trailing_slash: bool = True
     headers: Callable[[Request, Response], None] | None = None
+    before: Callable[[Request], None] | None = None  # looks at a request before it is known whether there is a route
 
 
 class Context:
@@ -111,6 +112,8 @@ def version(req: Request) -> Version:
 
 def raw_body(req: Request, most: int = 1 << 20) -> bytes:
     """The body, at most `most` bytes. Raises TooLarge."""
+    if _BODY in req.env:
+        return cast(bytes, req.env[_BODY])
     length = req.content_length
     if length is not None and length > most:
         raise TooLarge(f"Request body is larger than {most} bytes.")
@@ -121,6 +124,16 @@ def raw_body(req: Request, most: int = 1 << 20) -> bytes:
 
 
 _MOST = "stackling.max_body"
+_BODY = "stackling.body"
+
+
+def early_json(req: Request) -> None:
+    """Read the body before there is a route, and keep it. Raises BadRequest when it says it is JSON and isn't."""
+    kind = (req.content_type or "application/json").partition(";")[0].strip()
+    if req.method in ("POST", "PUT", "PATCH") and kind == "application/json":
+        req.env[_BODY] = raw_body(req, req.env.get(_MOST, 1 << 20))
+        if req.env[_BODY]:
+            json_body(req)
 
 
 def json_body(req: Request) -> Any:
@@ -235,6 +248,16 @@ class Instruments:
             "stackling_request_seconds", "Seconds a request took", ["service", "method"], registry=self.registry
         )
         prometheus_client.ProcessCollector(registry=self.registry)
+        self._of: dict[tuple[str, str, str], tuple[prometheus_client.Counter, prometheus_client.Histogram]] = {}
+
+    def answered(self, service: str, method: str, status: str, seconds: float) -> None:
+        """Count one answer. Methods that HTTP doesn't have count as one, or clients could make series without end."""
+        key = service, method if method in falcon.HTTP_METHODS else "other", status
+        kept = self._of.get(key)
+        if kept is None:
+            kept = self._of[key] = self.requests.labels(*key), self.seconds.labels(*key[:2])
+        kept[0].inc()
+        kept[1].observe(seconds)
 
 
 def application(
@@ -324,6 +347,8 @@ class _Outer:
                 context.caller = None  # public routes answer; all others say 401 in process_resource
         if service is None:
             return
+        if service.before:
+            service.before(req)
         roots = (service.prefix, service.prefix + service.version_root)
         if not service.trailing_slash and req.env.get("PATH_INFO", "").endswith("/") and req.path not in roots:
             raise falcon.HTTPRouteNotFound()
@@ -340,10 +365,21 @@ class _Outer:
     def process_resource(self, req: Request, resp: Response, resource: object, params: dict[str, Any]) -> None:
         if req.context.caller is None and not getattr(resource, "public", False):
             raise Unauthorized("The request you have made requires authentication.")
+        if not getattr(resource, "public", False):
+            self._within_access_rules(req)
         inside = req.context.project_in_path
         who = req.context.caller
         if inside and who and who.project_id and inside.replace("-", "") != who.project_id.replace("-", "") and not who.is_admin:
             raise BadRequest(f"Malformed request URL: URL's project_id '{inside}' doesn't match Context's project_id '{who.project_id}'")
+
+    def _within_access_rules(self, req: Request) -> None:
+        """An application credential with access rules is nobody to every call that none of them names."""
+        who, service = req.context.caller, req.context.service
+        if who is None or who.access_rules is None or service is None:
+            return
+        path = req.env["stackling.path"][len(service.prefix) :]
+        if not access_rule.permits(who.access_rules, service.name, req.method, path):
+            raise Unauthorized("The request you have made requires authentication.", detail="not in the access rules")
 
     def process_response(self, req: Request, resp: Response, resource: object, succeeded: bool) -> None:
         context = cast(Context, req.context)
@@ -362,8 +398,8 @@ class _Outer:
                 service.headers(req, resp)
         took = time.perf_counter() - context.started
         name = service.name if service else "-"
-        self.instruments.requests.labels(name, req.method, str(resp.status)[:3]).inc()
-        self.instruments.seconds.labels(name, req.method).observe(took)
+        status = str(resp.status)[:3]
+        self.instruments.answered(name, req.method, status, took)
         if self.cloud.config.log.requests:
             who = context.caller
             self.log.info(
@@ -373,7 +409,7 @@ class _Outer:
                 service=name,
                 method=req.method,
                 path=req.env.get("stackling.path", req.path),
-                status=int(str(resp.status)[:3]),
+                status=int(status),
                 user=who.user_id if who else None,
                 project=who.project_id if who else None,
                 ms=round(took * 1000, 2),
@@ -427,6 +463,7 @@ def _known(error: Exception) -> tuple[str, Error | None]:
         return "error", kinds.get(status, BadRequest)(error.description or error.title or "")
     if isinstance(error, (UnicodeError, OverflowError, sa.exc.DataError)):
         return "error", BadRequest("The request holds text or numbers that can't be kept.", detail=repr(error))
-    if isinstance(error, sa.exc.IntegrityError):
+    deadlock = isinstance(error, sa.exc.OperationalError) and getattr(error.orig, "sqlstate", None) in ("40P01", "40001")
+    if deadlock or isinstance(error, sa.exc.IntegrityError):
         return "error", Conflict("Another request changed the same thing at this moment; try again.", detail=repr(error))
     return "error", None

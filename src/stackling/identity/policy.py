@@ -262,12 +262,16 @@ _CLOUD = frozenset(
     and name not in ("get_region", "list_regions", "get_security_compliance_domain_config")
 ) | {
     "create_domain", "update_domain", "delete_domain", "create_role", "update_role", "delete_role",
+    "create_limits", "update_limit", "delete_limit",
+    "create_registered_limits", "update_registered_limit", "delete_registered_limit",
 }  # fmt: skip
 
 RULES = [
     Rule("admin_required", "role:admin or is_admin:1", "Who may do everything in identity.", _ANY),
     Rule("service_role", "role:service", "Other services of the cloud.", _ANY),
-    Rule("service_or_admin", "rule:admin_required or rule:service_role", "Services and administrators.", _ANY),
+    Rule(
+        "service_or_admin", "rule:admin_required or rule:service_role", "Services and administrators.", _ANY
+    ),
     *(
         Rule(
             f"identity:{name}",

@@ -8,6 +8,17 @@ _SEEN = (
     'project_id:%(project_id)s or project_id:%(member_id)s or "community":%(visibility)s'
     ' or "public":%(visibility)s or "shared":%(visibility)s'
 )
+_ANYONE = "role:admin or role:reader"
+_DEFINED = "role:admin or (role:reader and (project_id:%(project_id)s or 'public':%(visibility)s))"
+_SHOWN = ("namespace", "object", "objects", "property", "properties", "tag", "tags", "resource_type")
+_METADEF_CHANGES = (
+    *(f"{verb}_metadef_namespace" for verb in ("add", "modify", "delete")),
+    *(f"{verb}_metadef_object" for verb in ("add", "modify", "delete")),
+    *(f"{verb}_metadef_property" for verb in ("add", "modify", "remove")),
+    *(f"{verb}_metadef_tag" for verb in ("add", "modify", "delete")),
+    *(f"{verb}_metadef_tags" for verb in ("add", "delete")),
+    *(f"{verb}_metadef_resource_type_association" for verb in ("add", "remove")),
+)
 
 RULES = (
     Rule("add_image", "role:admin or (role:member and project_id:%(project_id)s and project_id:%(owner)s)", "Create an image"),
@@ -27,4 +38,13 @@ RULES = (
     Rule("get_members", "role:admin or (role:reader and (project_id:%(project_id)s or project_id:%(member_id)s))", "List members"),
     Rule("modify_member", _MEMBER, "Accept or reject a shared image"),
     Rule("stores_info_detail", "role:admin", "Show the stores in detail"),
+    Rule("copy_image", "role:admin", "Copy an image to more stores"),
+    Rule("tasks_api_access", "role:admin", "Use the tasks API"),
+    Rule("get_task", _ANYONE, "Show a task"),
+    Rule("get_tasks", _ANYONE, "List tasks"),
+    Rule("add_task", _ANYONE, "Create a task"),
+    *(Rule(f"get_metadef_{what}", _DEFINED, f"Show a metadata definition's {what}") for what in _SHOWN),
+    Rule("get_metadef_namespaces", "role:admin or (role:reader and project_id:%(project_id)s)", "List metadata definitions"),
+    Rule("list_metadef_resource_types", "role:admin or (role:reader and project_id:%(project_id)s)", "List kinds of resources"),
+    *(Rule(name, "role:admin", "Change metadata definitions") for name in _METADEF_CHANGES),
 )

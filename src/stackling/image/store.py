@@ -81,7 +81,9 @@ class Incoming:
             self._file.write(chunk)
 
     def finish(self) -> None:
-        """Everything is on the disk."""
+        """Everything is on the disk. May be called again."""
+        if self._file.closed:
+            return
         self._file.truncate()
         self._file.flush()
         os.fsync(self._file.fileno())

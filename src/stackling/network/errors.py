@@ -6,11 +6,23 @@ Each is a kind of `base.errors`; the names are Neutron's.
 from stackling.base.errors import BadRequest, Conflict, NotFound, PreconditionFailed
 
 
+class AddressGroupNotFound(NotFound):
+    pass
+
+
 class AddressScopeNotFound(NotFound):
     pass
 
 
 class AgentNotFound(NotFound):
+    pass
+
+
+class AutoAllocatedTopologyNotFound(NotFound):
+    pass
+
+
+class AvailabilityZoneNotFound(NotFound):
     pass
 
 
@@ -75,6 +87,14 @@ class TagNotFound(NotFound):
 
 
 class DNSNameServersExhausted(BadRequest):
+    pass
+
+
+class AddressesAlreadyExist(BadRequest):
+    pass
+
+
+class AddressesNotFound(NotFound):
     pass
 
 
@@ -166,7 +186,15 @@ class AddressPairAndPortSecurityRequired(Conflict):
     pass
 
 
+class AddressGroupInUse(Conflict):
+    pass
+
+
 class AddressScopeInUse(Conflict):
+    pass
+
+
+class AutoAllocationFailure(Conflict):
     pass
 
 

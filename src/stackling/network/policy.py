@@ -138,6 +138,10 @@ RULES = [
     *_rules(ANY, "get_floatingip_pool"),
     *_tags("floatingips"),
     # security groups
+    *_crud("address_group", get=f"{READER} or rule:shared_address_groups"),
+    Rule("shared_address_groups", "field:address_groups:shared=True", "The address group is shared with the caller's project"),
+    *_rules(MEMBER, "add_addresses", "remove_addresses"),
+    *_tags("address_groups"),
     *_crud("security_group", get=f"{READER} or rule:shared_security_group"),
     Rule("shared_security_group", "field:security_groups:shared=True", "The security group is shared with the caller's project"),
     *_crud("security_group_rule"),

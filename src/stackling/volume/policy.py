@@ -48,6 +48,9 @@ RULES = (
         "volume:attachment_complete",
         "volume:multiattach_bootable_volume",
         "message:delete",
+        "volume:create_transfer",
+        "volume:accept_transfer",
+        "volume:delete_transfer",
     ),
     *_rules(
         _READER,
@@ -69,6 +72,8 @@ RULES = (
         "limits_extension:used_limits",
         "message:get",
         "message:get_all",
+        "volume:get_transfer",
+        "volume:get_all_transfers",
     ),
     *_rules(_ANY, "volume:availability_zone_list"),
     *_rules(

@@ -63,12 +63,15 @@ def _allowed(tx: Tx, caller: Caller, grant: Grant, verb: str) -> tuple[Row | Non
         raise NotFound(f"Could not find {grant.target}: {grant.target_id[:64]}.")
     if grant.role_id and given is None:
         raise NotFound(f"Could not find role: {grant.role_id[:64]}.")
-    if verb == "create" and given is not None and given.domain_id is not None and grant.target == "project":
-        if on is None or on.domain_id != given.domain_id:
-            raise Forbidden(
-                f"Role {given.id} belongs to domain {given.domain_id} and can't be given elsewhere."
-            )
+    if verb == "create" and grant.target == "project" and given is not None and on is not None:
+        _fits(given, on)
     return actor, given
+
+
+def _fits(given: Row, project: Row) -> None:
+    """Raise Forbidden for a role of another domain than the project's."""
+    if given.domain_id is not None and given.domain_id != project.domain_id:
+        raise Forbidden(f"Role {given.id} belongs to domain {given.domain_id} and can't be given elsewhere.")
 
 
 def give(tx: Tx, cloud: Cloud, caller: Caller, grant: Grant) -> None:

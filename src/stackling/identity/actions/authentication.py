@@ -13,8 +13,8 @@ from msgspec import UNSET, Struct, UnsetType
 from stackling.base.cloud import Cloud
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Forbidden, Unauthorized
+from stackling.identity.actions import federated_user, secret, token
 from stackling.identity.actions import password as passwords
-from stackling.identity.actions import secret, token
 from stackling.identity.actions.token import DOMAIN, PROJECT, SYSTEM, UNSCOPED, Token
 from stackling.identity.state import credential, grants
 from stackling.identity.state import project as projects
@@ -55,12 +55,27 @@ class ByTotp(Struct):
     user: UserRef
 
 
+class ByMapped(Struct):
+    """`id` exchanges a token of a user from an identity provider; else a signed token of the provider proves him.
+
+    `access_token` is ours: upstream knows only the header `Authorization: Bearer`.
+    """
+
+    id: str | None = None
+    identity_provider: str | None = None
+    protocol: str | None = None
+    access_token: str | None = None
+
+
 class Identity(Struct):
     methods: list[str]
     password: ByPassword | None = None
     token: ByToken | None = None
     application_credential: ByApplicationCredential | None = None
     totp: ByTotp | None = None
+    mapped: ByMapped | None = None
+    openid: ByMapped | None = None
+    saml2: ByMapped | None = None
 
 
 class ProjectRef(Struct):
@@ -100,6 +115,7 @@ class Proof(Struct):
     expires_at: datetime | None = None
     parent: Token | None = None
     application_credential: Row | None = None
+    federation: tuple[str, str] | None = None  # identity provider and protocol that the user came by
 
 
 def refuse(detail: str) -> Unauthorized:
@@ -140,6 +156,7 @@ def prove(cloud: Cloud, auth: Auth) -> Proof:
                 expires_at=min(ends) if ends else None,
                 parent=proof.parent or one.parent,
                 application_credential=proof.application_credential or one.application_credential,
+                federation=proof.federation or one.federation,
             )
     if proof is None:
         raise refuse("no method proved anything")
@@ -202,6 +219,8 @@ def _by_token(cloud: Cloud, part: ByToken) -> Proof:
         raise Forbidden("A token that stands for somebody else can't be exchanged for another.")
     methods = [*found.payload.method_names, "token"]
     proof = Proof(found.payload.user_id, list(dict.fromkeys(methods)), found.payload.expires_at, found)
+    if found.payload.provider:
+        proof.federation = found.payload.idp_id, found.payload.protocol
     if found.caller.via:
         with cloud.db.read() as tx:
             proof.application_credential = credential.find_application_credential(tx, found.caller.via)
@@ -245,7 +264,27 @@ def _by_totp(cloud: Cloud, part: ByTotp) -> Proof:
     return Proof(user.id, ["totp"])
 
 
+def _by_mapped(cloud: Cloud, part: ByMapped) -> Proof:
+    if part.id is not None:
+        proof = _by_token(cloud, ByToken(part.id))
+        if proof.federation is None:
+            raise refuse("the token is not of a user from an identity provider")
+        return proof
+    if part.identity_provider is None or part.protocol is None:
+        raise BadRequest("Expecting to find id, or identity_provider and protocol, in mapped.")
+    if part.access_token is None:
+        raise refuse("no token of the identity provider was sent")
+    came = federated_user.enter_with_token(cloud, part.identity_provider, part.protocol, part.access_token)
+    proof = Proof(came.user_id, [came.method])
+    if came.idp_id is not None and came.protocol_id is not None:
+        proof.federation = came.idp_id, came.protocol_id
+    return proof
+
+
 _METHODS: dict[str, Any] = {
+    "mapped": _by_mapped,
+    "openid": _by_mapped,
+    "saml2": _by_mapped,
     "password": _by_password,
     "token": _by_token,
     "application_credential": _by_application_credential,
@@ -281,6 +320,8 @@ def issue(cloud: Cloud, auth: Auth, proof: Proof) -> Token:
         more: dict[str, Any] = {}
         if proof.application_credential is not None:
             more["application_credential_id"] = proof.application_credential.id
+        if proof.federation is not None:
+            more["idp_id"], more["protocol_id"] = proof.federation
         return token.issue(
             tx,
             cloud,

@@ -5,8 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from stackling.base.cloud import Cloud
-from stackling.base.db import Tx
+from stackling.base.db import Row, Tx
 from stackling.identity.state.catalog import (
     endpoint,
     endpoint_group,
@@ -14,6 +13,7 @@ from stackling.identity.state.catalog import (
     project_endpoint_group,
     service,
 )
+from stackling.identity.state.federation import service_provider
 
 _PLACE = re.compile(r"[$%]\((\w+)\)s")
 
@@ -26,11 +26,23 @@ def url_of(template: str, *, user_id: str | None, project_id: str | None) -> str
     return _PLACE.sub(lambda m: str(known[m.group(1)]), template)
 
 
-def shown(tx: Tx, cloud: Cloud, *, user_id: str, project_id: str | None) -> list[dict[str, Any]]:
-    """The catalog as tokens carry it: enabled services with their enabled endpoints."""
+def rows(tx: Tx) -> list[Row]:
+    """All enabled services with their enabled endpoints: the same for everybody."""
+    return list(tx.execute(_ALL))
+
+
+def service_providers(tx: Tx) -> list[dict[str, str]]:
+    """The enabled service providers, as tokens carry them."""
+    table = service_provider.c
+    query = sa.select(table.id, table.auth_url, table.sp_url).where(table.enabled.is_(True)).order_by(table.id)
+    return [{"id": row.id, "auth_url": row.auth_url, "sp_url": row.sp_url} for row in tx.execute(query)]
+
+
+def shown(tx: Tx, every: list[Row], *, user_id: str, project_id: str | None) -> list[dict[str, Any]]:
+    """The catalog as a token carries it, made of what `rows` found."""
     only = associated(tx, project_id) if project_id else None
     made: dict[str, dict[str, Any]] = {}
-    for row in tx.execute(_ALL):
+    for row in every:
         entry = made.setdefault(
             row.service_id, {"endpoints": [], "id": row.service_id, "type": row.type, "name": row.name or ""}
         )

@@ -50,6 +50,8 @@ def decrypt(cloud: Cloud, kept: str) -> str:
 
 def rotate_keys(cloud: Cloud) -> None:
     """Make a new primary key, and encrypt every credential anew with it."""
+    from stackling.identity.actions import oidc  # which encrypts with what stands here
+
     store = keys.repository(cloud, keys.CREDENTIALS)
     store.rotate(3)
     with cloud.db.begin() as tx:
@@ -57,6 +59,7 @@ def rotate_keys(cloud: Cloud) -> None:
         for row in tx.execute(sa.select(credential.c.id, credential.c.blob)).all():
             fresh = every.rotate(row.blob.encode()).decode()
             tx.execute(sa.update(credential).where(credential.c.id == row.id).values(blob=fresh))
+        oidc.rotate_secrets(tx, cloud)
 
 
 def ec2_id(access: str) -> str:

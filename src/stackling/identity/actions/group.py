@@ -88,21 +88,17 @@ def of_user(tx: Tx, caller: Caller, user_id: str) -> sa.Select[Any]:
     """The groups that a user is in. A domain's own reader sees those of the domain."""
     if users.find(tx, user_id) is None:
         raise NotFound(f"Could not find user: {user_id[:64]}.")
-    return (
-        sa.select(group)
-        .join(membership, membership.c.group_id == group.c.id)
-        .where(membership.c.user_id == user_id)
-    )
+    query = sa.select(group).join(membership, membership.c.group_id == group.c.id)
+    query = query.where(membership.c.user_id == user_id)
+    return query.where(group.c.domain_id == caller.domain_id) if caller.domain_id else query
 
 
 def members(tx: Tx, caller: Caller, group_id: str) -> sa.Select[Any]:
     """The users that are in a group. A domain's own reader sees those of the domain."""
     row = get(tx, caller, group_id, "list_users_in_group")
-    return (
-        sa.select(user)
-        .join(membership, membership.c.user_id == user.c.id)
-        .where(membership.c.group_id == row.id)
-    )
+    query = sa.select(user).join(membership, membership.c.user_id == user.c.id)
+    query = query.where(membership.c.group_id == row.id)
+    return query.where(user.c.domain_id == caller.domain_id) if caller.domain_id else query
 
 
 def _pair(tx: Tx, caller: Caller, group_id: str, user_id: str, rule: str) -> None:

@@ -1,5 +1,6 @@
 """Projects and domains: what things belong to."""
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from stackling.identity.actions import user as user_actions
 from stackling.identity.actions.permission import can, may, target
 from stackling.identity.state import credential, grants, revision
 from stackling.identity.state import project as projects
+from stackling.identity.state.federation import identity_provider
 from stackling.identity.state.project import project, project_tag
 from stackling.identity.state.role import assignment, role
 from stackling.identity.state.user import group, user
@@ -256,6 +258,7 @@ def delete_domain(tx: Tx, cloud: Cloud, caller: Caller, domain_id: str) -> None:
     tx.execute(sa.delete(assignment).where(assignment.c.actor == "group", assignment.c.actor_id.in_(groups)))
     tx.execute(sa.delete(group).where(group.c.domain_id == row.id))
     tx.execute(sa.delete(role).where(role.c.domain_id == row.id))
+    tx.execute(sa.delete(identity_provider).where(identity_provider.c.domain_id == row.id))
     for below in reversed(projects.descendants(tx, row.id)):
         _forget(tx, below.id)
     _forget(tx, row.id)
@@ -276,9 +279,9 @@ def _forget(tx: Tx, project_id: str) -> None:
 # -- what a user can reach ---------------------------------------------------------------------------------------------
 
 
-def of_user(tx: Tx, user_id: str) -> sa.Select[Any]:
+def of_user(tx: Tx, user_id: str, now: datetime | None = None) -> sa.Select[Any]:
     """The enabled projects on which a user has a role, by whatever way."""
-    mine = sa.select(assignment).where(grants.actors(user_id)).subquery()
+    mine = sa.select(assignment).where(grants.actors(user_id, now)).subquery()
     direct = sa.select(mine.c.target_id).where(mine.c.target == "project", mine.c.inherited.is_(False))
     by_domain = sa.select(mine.c.target_id).where(mine.c.target == "domain", mine.c.inherited.is_(True))
     below: list[str] = []
@@ -291,10 +294,10 @@ def of_user(tx: Tx, user_id: str) -> sa.Select[Any]:
     )
 
 
-def domains_of_user(tx: Tx, user_id: str) -> sa.Select[Any]:
+def domains_of_user(tx: Tx, user_id: str, now: datetime | None = None) -> sa.Select[Any]:
     """The enabled domains on which a user has a role."""
     mine = sa.select(assignment.c.target_id).where(
-        grants.actors(user_id), assignment.c.target == "domain", assignment.c.inherited.is_(False)
+        grants.actors(user_id, now), assignment.c.target == "domain", assignment.c.inherited.is_(False)
     )
     return sa.select(project).where(
         project.c.is_domain.is_(True), project.c.enabled.is_(True), project.c.id.in_(mine)

@@ -10,7 +10,6 @@ import secrets
 import threading
 import weakref
 from collections.abc import Callable
-from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,6 +25,7 @@ from stackling.base.db import Row, Tx
 from stackling.base.errors import NotFound, Unauthorized
 from stackling.identity.actions import catalog, keys
 from stackling.identity.state import credential, grants, revision
+from stackling.identity.state import federated_user as federated_users
 from stackling.identity.state import project as projects
 from stackling.identity.state import user as users
 
@@ -39,6 +39,8 @@ METHODS = (
     "external",
     "trust",
     "ec2credential",
+    "openid",
+    "saml2",
 )
 UNSCOPED, PROJECT, DOMAIN, SYSTEM = range(4)
 EXPIRED_WINDOW = timedelta(days=2)  # how long after its end `allow_expired` still shows a token
@@ -62,10 +64,16 @@ class Payload(msgspec.Struct, array_like=True, frozen=True):
     application_credential: _Id = ""
     trust: _Id = ""
     access_token: _Id = ""
+    provider: _Id = ""  # of identity, for a user who came from one
+    protocol: str = ""
 
     @property
     def user_id(self) -> str:
         return _unpack(self.user)
+
+    @property
+    def idp_id(self) -> str:
+        return _unpack(self.provider)
 
     @property
     def target_id(self) -> str:
@@ -116,6 +124,7 @@ class Token(msgspec.Struct, kw_only=True):
     caller: Caller
     body: dict[str, Any]  # what the API shows, without the catalog
     catalog: list[dict[str, Any]] | None = None
+    until: datetime | None = None  # when it means less: the first of the bearer's groups for a time is over
     _encoded: dict[bool, bytes] = {}
 
     @property
@@ -141,27 +150,37 @@ class Tokens:
     """The tokens of one cloud as this process knows them."""
 
     def __init__(self, cloud: Cloud) -> None:
-        self._cloud = weakref.proxy(cloud)
+        self._cloud = weakref.ref(cloud)
         self._lock = threading.Lock()
         self._known: dict[str, Token] = {}
+        self._catalog: tuple[int, list[Row], list[dict[str, str]]] = -1, [], []
 
     def look(self, text: str, *, allow_expired: bool = False) -> Token:
         """The token behind `text`. Raises Unauthorized when it does not work (any more)."""
-        cloud = self._cloud
+        cloud = self._cloud()
+        if cloud is None:
+            raise Unauthorized(_REFUSED, detail="the cloud is gone")
         now = cloud.clock.now()
+        latest = now - (EXPIRED_WINDOW if allow_expired else timedelta())
+        kept = self._known.get(text)
+        payload = decode(cloud, text) if kept is None else kept.payload
+        if payload.expires_at <= latest:
+            raise Unauthorized(_REFUSED, detail="the token has expired")
+        fresh = kept is not None and (kept.until is None or kept.until > now)
+        if kept is not None and fresh and kept.revision == revision.glance(cloud.db):
+            return kept
         with cloud.db.read() as tx:
-            number = revision.read(tx)
-            kept = self._known.get(text)
-            if kept is not None and kept.revision == number:
-                if kept.payload.expires_at + (EXPIRED_WINDOW if allow_expired else timedelta()) > now:
-                    return kept
-                raise Unauthorized(_REFUSED, detail="the token has expired")
-            payload = decode(cloud, text)
-            if payload.expires_at + (EXPIRED_WINDOW if allow_expired else timedelta()) <= now:
-                raise Unauthorized(_REFUSED, detail="the token has expired")
+            number = revision.read(tx)  # before all else: what changes meanwhile has a higher one
             found = read(tx, cloud, text, payload, number)
         self._keep(found)
         return found
+
+    def catalog(self, tx: Tx, number: int) -> tuple[list[Row], list[dict[str, str]]]:
+        """The catalog's rows and the service providers at the revision `number`: the same for all tokens."""
+        kept = self._catalog
+        if kept[0] != number:
+            kept = self._catalog = number, catalog.rows(tx), catalog.service_providers(tx)
+        return kept[1], kept[2]
 
     def _keep(self, token: Token) -> None:
         with self._lock:
@@ -183,11 +202,11 @@ def tokens(cloud: Cloud) -> Tokens:
 
 
 def authenticator(cloud: Cloud) -> Callable[[str], Caller]:
-    """A function from a token's text to its bearer; it raises Unauthorized."""
+    """A function from a token's text to its bearer, who is shared by all that ask; it raises Unauthorized."""
     known = tokens(cloud)
 
     def authenticate(text: str) -> Caller:
-        return copy(known.look(text).caller)
+        return known.look(text).caller
 
     return authenticate
 
@@ -217,6 +236,8 @@ def issue(
     application_credential_id: str = "",
     trust_id: str = "",
     access_token_id: str = "",
+    idp_id: str = "",
+    protocol_id: str = "",
 ) -> Token:
     """A new token, whose meaning was looked up already. Raises Unauthorized when the scope is not the user's.
 
@@ -239,6 +260,8 @@ def issue(
         application_credential=_pack(application_credential_id),
         trust=_pack(trust_id),
         access_token=_pack(access_token_id),
+        provider=_pack(idp_id),
+        protocol=protocol_id,
     )
     number = revision.read(tx)
     # A look before it is given away: a token that would not work is not issued.
@@ -298,6 +321,19 @@ def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int) -> Toke
         "domain": {"id": bearer.domain_id, "name": bearer.domain_name},
     }
     user["password_expires_at"] = _bare(_password_end(tx, bearer.id))
+    now = cloud.clock.now()
+    origin = federated_users.providers_of(tx, found.id)
+    if any(o.shadow for o in origin) and not any(o.enabled for o in origin):
+        raise _refuse("the user's identity provider is disabled")
+    if payload.provider:
+        idp_id = _unpack(payload.provider)
+        if not any((o.idp_id, o.protocol_id, o.enabled) == (idp_id, payload.protocol, True) for o in origin):
+            raise _refuse("the user's identity provider is gone or disabled")
+        user["OS-FEDERATION"] = {
+            "groups": [{"id": g} for g in federated_users.groups_of(tx, found.id, idp_id, now)],
+            "identity_provider": {"id": idp_id},
+            "protocol": {"id": payload.protocol},
+        }
     body: dict[str, Any] = {"methods": payload.method_names, "user": user}
     caller: dict[str, Any] = {}
     where: sa.ColumnElement[bool] | None = None
@@ -340,7 +376,7 @@ def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int) -> Toke
         caller["trust_id"] = trusted.id
     roles: list[Row] = []
     if where is not None:
-        roles = grants.roles_of(tx, trusted.trustor_user_id if trusted else found.id, where)
+        roles = grants.roles_of(tx, trusted.trustor_user_id if trusted else found.id, where, now)
     if payload.application_credential:
         roles = _by_application_credential(tx, cloud, payload, roles, body, caller)
     elif trusted is not None:
@@ -368,9 +404,20 @@ def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int) -> Toke
     _ = who.creds  # made once, shared by all requests with this token
     shown = None
     if where is not None:
-        shown = catalog.shown(tx, cloud, user_id=bearer.id, project_id=who.project_id)
+        rows, providers = tokens(cloud).catalog(tx, number)
+        if providers:
+            body["service_providers"] = providers
+        shown = catalog.shown(tx, rows, user_id=bearer.id, project_id=who.project_id)
+    giver = trusted.trustor_user_id if trusted is not None else found.id
     return Token(
-        text=text, payload=payload, revision=number, caller=who, body=body, catalog=shown, _encoded={}
+        text=text,
+        payload=payload,
+        revision=number,
+        caller=who,
+        body=body,
+        catalog=shown,
+        until=federated_users.first_end(tx, giver, now) if origin or trusted is not None else None,
+        _encoded={},
     )
 
 

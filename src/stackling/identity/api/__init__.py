@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from falcon import Request, Response
 
+from stackling.base import rest
 from stackling.base.cloud import Cloud
 from stackling.base.rest import Envelope, Problem, Service
 from stackling.identity.api import (
@@ -14,9 +15,12 @@ from stackling.identity.api import (
     credential,
     domain_config,
     endpoint_group,
+    federated_user,
+    federation,
     group,
     limit,
     oauth1,
+    oidc,
     policy_document,
     project,
     role,
@@ -24,6 +28,7 @@ from stackling.identity.api import (
     trust,
     user,
     version,
+    websso,
 )
 
 _ROOMS = (
@@ -41,6 +46,10 @@ _ROOMS = (
     trust,
     oauth1,
     limit,
+    federation,
+    oidc,
+    federated_user,
+    websso,
 )
 _NO_SUCH_PAGE = (
     "<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n"
@@ -74,4 +83,11 @@ def headers(req: Request, resp: Response) -> None:
     resp.set_header("Vary", "X-Auth-Token")
 
 
-SERVICE = Service(name="identity", prefix="/identity", routes=routes, envelope=envelope, headers=headers)
+SERVICE = Service(
+    name="identity",
+    prefix="/identity",
+    routes=routes,
+    envelope=envelope,
+    headers=headers,
+    before=rest.early_json,  # malformed JSON is refused before the route is looked for
+)

@@ -14,6 +14,12 @@ from stackling.identity.state import grants
 from stackling.identity.state.project import project
 
 
+def bearer(req: Request) -> str | None:
+    """The token of an identity provider that the request carries."""
+    kind, _, text = (req.get_header("Authorization") or "").partition(" ")
+    return text.strip() if kind.lower() == "bearer" and text.strip() else None
+
+
 class Tokens(Resource):
     """/v3/auth/tokens"""
 
@@ -21,6 +27,9 @@ class Tokens(Resource):
 
     def on_post(self, req: Request, resp: Response) -> None:
         auth = rest.convert(rest.json_body(req), Auth, key="auth")
+        for part in (auth.identity.mapped, auth.identity.openid):
+            if part is not None and part.access_token is None:
+                part.access_token = bearer(req)
         made = authentication.login(self.cloud, auth)
         resp.status = "201 Created"
         self._show(req, resp, made)
@@ -62,7 +71,7 @@ class Projects(Resource):
     def on_get(self, req: Request, resp: Response) -> None:
         caller = rest.caller(req)
         with self.db.read() as tx:
-            query = project_actions.of_user(tx, caller.user_id).where(project.c.enabled.is_(True))
+            query = project_actions.of_user(tx, caller.user_id, self.cloud.clock.now()).where(project.c.enabled.is_(True))
             rows = list(tx.execute(filtered(req, query, project, "name").order_by(project.c.id)))
             made = project_api.many(self, req, tx, rows)
         resp.media = self.listed(req, "projects", made)
@@ -73,7 +82,7 @@ class Domains(Resource):
 
     def on_get(self, req: Request, resp: Response) -> None:
         with self.db.read() as tx:
-            query = project_actions.domains_of_user(tx, rest.caller(req).user_id)
+            query = project_actions.domains_of_user(tx, rest.caller(req).user_id, self.cloud.clock.now())
             rows = list(tx.execute(filtered(req, query, project, "name").order_by(project.c.id)))
             made = project_api.many_domains(self, req, tx, rows)
         resp.media = self.listed(req, "domains", made)
@@ -84,7 +93,9 @@ class System(Resource):
 
     def on_get(self, req: Request, resp: Response) -> None:
         with self.db.read() as tx:
-            reaches = grants.roles_of(tx, rest.caller(req).user_id, grants.on_system())
+            reaches = grants.roles_of(
+                tx, rest.caller(req).user_id, grants.on_system(), self.cloud.clock.now()
+            )
         resp.media = {
             "system": [{"all": True}] if reaches else [],
             "links": {"self": rest.self_url(req, self.cloud)},

@@ -289,7 +289,9 @@ class Domain(Resource):
 
     def on_patch(self, req: Request, resp: Response, domain_id: str) -> None:
         want, extra = wanted(req, "domain", UpdateProject)
-        change = {k: v for k, v in _words(given(want)).items() if k not in ("domain_id", "parent_id", "is_domain")}
+        change = {
+            k: v for k, v in _words(given(want)).items() if k not in ("domain_id", "parent_id", "is_domain")
+        }
         if "description" in change:
             change["description"] = change["description"] or ""
         if extra:

@@ -4,6 +4,8 @@ from stackling.identity.state import (
     catalog,
     credential,
     domain_config,
+    federated_user,
+    federation,
     limit,
     policy,
     project,
@@ -12,4 +14,16 @@ from stackling.identity.state import (
     user,
 )
 
-__all__ = ["catalog", "credential", "domain_config", "limit", "policy", "project", "revision", "role", "user"]
+__all__ = [
+    "catalog",
+    "credential",
+    "domain_config",
+    "federated_user",
+    "federation",
+    "limit",
+    "policy",
+    "project",
+    "revision",
+    "role",
+    "user",
+]

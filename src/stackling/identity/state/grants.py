@@ -1,23 +1,33 @@
 """The roles that assignments come to: through groups, inheritance and implication."""
 
 from collections.abc import Iterable
+from datetime import datetime
 
 import sqlalchemy as sa
 
 from stackling.base.db import Row, Tx
 from stackling.identity.state import project as projects
 from stackling.identity.state import role as roles
+from stackling.identity.state.federated_user import federated_membership
 from stackling.identity.state.role import SYSTEM, assignment
 from stackling.identity.state.user import membership
 
 
-def actors(user_id: str) -> sa.ColumnElement[bool]:
-    """Assignments of the user himself or of a group that he is in."""
+def actors(user_id: str, now: datetime | None = None) -> sa.ColumnElement[bool]:
+    """Assignments of the user himself or of a group that he is in.
+
+    Groups that an identity provider put him in count until `now` is past their end; without `now` even longer, which
+    is only for what a token's reading decides again.
+    """
     table = assignment.c
     mine = sa.select(membership.c.group_id).where(membership.c.user_id == user_id)
+    held = federated_membership.c
+    for_a_time = sa.select(held.group_id).where(held.user_id == user_id)
+    if now is not None:
+        for_a_time = for_a_time.where(held.expires_at > now)
     return sa.or_(
         sa.and_(table.actor == "user", table.actor_id == user_id),
-        sa.and_(table.actor == "group", table.actor_id.in_(mine)),
+        sa.and_(table.actor == "group", table.actor_id.in_(mine.union(for_a_time))),
     )
 
 
@@ -53,9 +63,11 @@ def on_system() -> sa.ColumnElement[bool]:
     return sa.and_(table.target == SYSTEM, table.inherited.is_(False))
 
 
-def roles_of(tx: Tx, user_id: str, where: sa.ColumnElement[bool]) -> list[Row]:
+def roles_of(
+    tx: Tx, user_id: str, where: sa.ColumnElement[bool], now: datetime | None = None
+) -> list[Row]:
     """The global roles that a user has where `where` says, implied ones included, by name."""
-    query = sa.select(assignment.c.role_id).where(actors(user_id), where).distinct()
+    query = sa.select(assignment.c.role_id).where(actors(user_id, now), where).distinct()
     return expand(tx, tx.execute(query).scalars())
 
 

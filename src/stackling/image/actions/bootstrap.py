@@ -2,9 +2,10 @@
 
 from stackling.base.cloud import Cloud
 from stackling.base.db import Tx
-from stackling.image import store
+from stackling.image import definitions, store
 
 
 def bootstrap(tx: Tx, cloud: Cloud) -> None:
     """The directory of the store. The ready image comes later, when it is built: `actions.image.register`."""
     store.of(cloud).directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+    definitions.load(tx, cloud)

@@ -11,13 +11,14 @@ def of(tx: Tx, project_id: str) -> dict[str, int]:
     arriving = image.c.state.in_((State.SAVING, State.UPLOADING, State.IMPORTING))
     query = sa.select(
         sa.func.count(),
-        sa.func.coalesce(sa.func.sum(image.c.size), 0),
+        sa.func.coalesce(sa.func.sum(sa.case((arriving, 0), else_=image.c.size)), 0),
+        sa.func.coalesce(sa.func.sum(sa.case((arriving, image.c.size), else_=0)), 0),
         sa.func.coalesce(sa.func.sum(sa.case((arriving, 1), else_=0)), 0),
     ).where(image.c.project_id == project_id)
-    count, size, uploading = tx.execute(query).one()
+    count, size, staged, uploading = tx.execute(query).one()
     return {
         "image_size_total": (int(size) + (1 << 20) - 1) >> 20,
-        "image_stage_total": 0,
+        "image_stage_total": (int(staged) + (1 << 20) - 1) >> 20,
         "image_count_total": count,
         "image_count_uploading": int(uploading),
     }

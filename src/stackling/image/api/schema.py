@@ -5,6 +5,8 @@ from typing import Any
 from falcon import Request, Response
 
 from stackling.image.actions.image import CONTAINER_FORMATS
+from stackling.image.api.metadef_schema import METADEFS
+from stackling.image.api.task_schema import TASKS
 from stackling.image.inspection import DISK_FORMATS
 from stackling.image.state.image import State, Visibility
 from stackling.image.state.member import Status
@@ -94,6 +96,8 @@ def _many(one: dict[str, Any], name: str, links: bool) -> dict[str, Any]:
 
 
 SCHEMAS = {
+    **METADEFS,
+    **TASKS,
     "image": IMAGE,
     "images": _many(IMAGE, "images", True),
     "member": MEMBER,

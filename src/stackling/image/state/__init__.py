@@ -1,5 +1,5 @@
 """Tables of the image service."""
 
-from stackling.image.state import image, member
+from stackling.image.state import image, member, metadef, task
 
-__all__ = ["image", "member"]
+__all__ = ["image", "member", "metadef", "task"]

@@ -42,7 +42,8 @@ image = Table(
     Column("os_hash_value", String(128)),  # SHA-512
     Column("upload", String(36)),  # which upload may finish; null when none runs
     Column("heard_at", DateTime),  # when the upload last brought data
-    Column("import_task", String(36)),  # the task that imports the staged data
+    Column("import_task", String(36)),  # the task that imports data; no other may begin meanwhile
+    Column("imported", String(16)),  # how the last import stands: running, done or failed; null without one
     Index("ix_image_visibility", "visibility"),
     Index("ix_image_name", "name"),
     Index("ix_image_created_at_id", "created_at", "id"),

@@ -1,5 +1,5 @@
 """The lives of images."""
 
-from stackling.image.steps import image
+from stackling.image.steps import image, task
 
-MACHINES = (image.machine,)
+MACHINES = (image.machine, task.machine)

@@ -410,6 +410,22 @@ def upgrade() -> None:
     sa.Column('hard_limit', sa.Integer(), nullable=False),
     sa.PrimaryKeyConstraint('service', 'project_id', 'resource', name=op.f('pk_quota'))
     )
+    op.create_table('rbac_policy',
+    sa.Column('id', sa.String(length=36), nullable=False),
+    sa.Column('project_id', sa.String(length=64), nullable=False),
+    sa.Column('created_at', sa.DateTime(), nullable=False),
+    sa.Column('updated_at', sa.DateTime(), nullable=True),
+    sa.Column('object_type', sa.String(length=32), nullable=False),
+    sa.Column('object_id', sa.String(length=36), nullable=False),
+    sa.Column('action', sa.String(length=32), nullable=False),
+    sa.Column('target_project', sa.String(length=64), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_rbac_policy'))
+    )
+    with op.batch_alter_table('rbac_policy', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_rbac_policy_project_id'), ['project_id'], unique=False)
+        batch_op.create_index('ix_rbac_policy_target', ['target_project', 'object_type'], unique=False)
+        batch_op.create_index('uq_rbac_policy_object', ['object_id', 'action', 'target_project'], unique=True)
+
     op.create_table('resource_class',
     sa.Column('name', sa.String(length=255), nullable=False),
     sa.Column('created_at', sa.DateTime(), nullable=False),
@@ -1359,6 +1375,12 @@ def downgrade() -> None:
 
     op.drop_table('resource_provider')
     op.drop_table('resource_class')
+    with op.batch_alter_table('rbac_policy', schema=None) as batch_op:
+        batch_op.drop_index('uq_rbac_policy_object')
+        batch_op.drop_index('ix_rbac_policy_target')
+        batch_op.drop_index(batch_op.f('ix_rbac_policy_project_id'))
+
+    op.drop_table('rbac_policy')
     op.drop_table('quota')
     op.drop_table('qos_specs')
     op.drop_table('network_tag')

@@ -72,6 +72,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewFloatingIP) -> Row:
     project_id = standard.owner(caller, want)
     whom = standard.target(project_id)
     caller.may("create_floatingip", whom)
+    standard.check_names(want, "dns_name", "dns_domain")
     net = networks.by_id(tx, want.floating_network_id)
     if net is None or not caller.can("get_network", network_actions.target(tx, caller, net)):
         raise NetworkNotFound(f"Network {want.floating_network_id} could not be found.")
@@ -80,6 +81,11 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewFloatingIP) -> Row:
     if want.floating_ip_address:
         caller.may("create_floatingip:floating_ip_address", whom)
     standard.check_quota(tx, cloud, project_id, floatingip=1)
+    ends: dict[str, Any] = {}
+    if want.port_id:
+        ends = _ends(tx, caller, project_id, net.id, str(want.port_id), want.fixed_ip_address or None, None)
+    elif want.fixed_ip_address:
+        raise BadRequest("Bad floatingip request: fixed_ip_address cannot be specified without a port_id.")
     wanted = WantedIP(subnet_id=want.subnet_id or None, ip_address=want.floating_ip_address or None)
     v4 = [s.id for s in subnets.of_networks(tx, [net.id]).get(net.id, []) if s.ip_version == 4]
     if not v4:
@@ -95,11 +101,8 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewFloatingIP) -> Row:
         "floating_ip_address": ports.addresses(tx, [own.id])[own.id][0].ip_address,
         "dns_name": want.dns_name,
         "dns_domain": want.dns_domain,
+        **ends,
     }
-    if want.port_id:
-        values |= _ends(tx, caller, project_id, net.id, str(want.port_id), want.fixed_ip_address or None, None)
-    elif want.fixed_ip_address:
-        raise BadRequest("Bad floatingip request: fixed_ip_address cannot be specified without a port_id.")
     row = standard.insert(tx, floating_ip, values)
     jobs.start(tx, KIND, row.id, now=cloud.clock.now())
     return row
@@ -176,6 +179,8 @@ def _ends(
         .where(leg.c.network_id == inside.network_id)
         .order_by(router.c.created_at, router.c.id)
     )
+    for router_id in sorted({r.id for r in tx.execute(between)}):
+        db.lock(tx, f"router:{router_id}")  # its legs stay where they are from here on
     found = list(tx.execute(between))
     if not found:
         raise ExternalGatewayForFloatingIPNotFound(

@@ -124,6 +124,8 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewNetwork) -> Row:
     project_id = standard.owner(caller, want)
     whom = standard.target(project_id)
     caller.may("create_network", whom)
+    standard.check_names(want, "dns_domain")
+    standard.check_zones(want.availability_zone_hints)
     standard.may_set(caller, "create_network", want, _GUARDED, whom)
     standard.check_quota(tx, cloud, project_id, network=1)
     security_group.ensure_default(tx, cloud, project_id)
@@ -202,6 +204,7 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: NetworkChanges, 
         asked = getattr(want, attr)
         if asked is not UNSET and asked != getattr(row, attr):
             raise InvalidInput(f"Invalid input for operation: Plugin does not support updating provider:{attr}.")
+    standard.check_names(want, "dns_domain")
     _check_mtu(cloud, row.network_type, want.mtu)
     if want.shared is False and row.shared:
         foreign = sa.select(port.c.id).where(

@@ -21,8 +21,10 @@ from stackling.network.errors import (
     DuplicateAddressPairInRequest,
     InvalidInput,
     MacAddressInUse,
+    NetworkNotFound,
     PortSecurityAndIPRequiredForSecurityGroups,
 )
+from stackling.network.state import network as networks
 from stackling.network.state import subnet as subnets
 from stackling.network.state.floating_ip import floating_ip
 from stackling.network.state.port import port, port_security_group
@@ -79,6 +81,8 @@ def insert(
     **more: Any,
 ) -> Row:
     """The port itself, without asking whether its user may; `fixed` are addresses that were chosen already."""
+    if not networks.hold(tx, net.id):
+        raise NetworkNotFound(f"Network {net.id} could not be found.")
     owner = "" if want.device_owner is UNSET else want.device_owner
     mac = make_mac(tx, net.id, want.mac_address)
     if fixed is None:

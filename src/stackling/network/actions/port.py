@@ -117,9 +117,10 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewPort) -> Row:
     project_id = standard.owner(caller, want)
     net = network_actions.find(tx, caller, want.network_id)
     owner = "" if want.device_owner is UNSET else want.device_owner
-    whom = standard.target(project_id, device_owner=owner, **_of_network(net))
+    whom = {**network_actions.target(tx, caller, net), **standard.target(project_id, device_owner=owner)}
     caller.may("create_port", whom)
-    if net.external and not net.shared and net.project_id != project_id and not caller.is_admin:
+    standard.check_names(want, "dns_name", "dns_domain")
+    if net.external and not whom["shared"] and net.project_id != project_id and not caller.is_admin:
         raise Forbidden(f"Policy doesn't allow create_port on external network {net.id} to be performed.")
     if not (owner.startswith("compute:") or owner == ""):
         standard.may_set(caller, "create_port", want, {"device_owner": "device_owner"}, whom)
@@ -149,6 +150,7 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: PortChanges, *, 
     standard.check_revision(row, revision)
     net = networks.by_id(tx, row.network_id)
     assert net is not None
+    standard.check_names(want, "dns_name", "dns_domain")
     whom = target(row, net)
     owner = row.device_owner if want.device_owner is UNSET else want.device_owner
     if owner != row.device_owner and owner.startswith("network:"):

@@ -19,7 +19,7 @@ from stackling.network.state.network import network
 from stackling.network.state.port import port, port_security_group
 from stackling.network.state.rbac import EXTERNAL, SHARED, rbac_policy
 from stackling.network.state.router import GATEWAY, router
-from stackling.network.state.security_group import security_group
+from stackling.network.state.security_group import address_group, security_group
 from stackling.network.state.subnet import address_scope, subnetpool
 
 
@@ -45,6 +45,7 @@ OBJECTS = {
     "network": Shareable(network, (SHARED, EXTERNAL)),
     "subnetpool": Shareable(subnetpool, (SHARED,)),
     "address_scope": Shareable(address_scope, (SHARED,)),
+    "address_group": Shareable(address_group, (SHARED,)),
     "security_group": Shareable(security_group, (SHARED,)),
 }
 

@@ -103,6 +103,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewRouter) -> Row:
     project_id = standard.owner(caller, want)
     whom = standard.target(project_id)
     caller.may("create_router", whom)
+    standard.check_zones(want.availability_zone_hints)
     standard.may_set(caller, "create_router", want, {"distributed": "distributed", "ha": "ha"}, whom)
     standard.check_quota(tx, cloud, project_id, router=1)
     values = standard.fresh(cloud, project_id, want) | {

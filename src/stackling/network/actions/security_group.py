@@ -12,7 +12,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, NotFound
-from stackling.network.actions import address, sharing, standard
+from stackling.network.actions import address, address_group, sharing, standard
 from stackling.network.actions.sharing import EVERYBODY
 from stackling.network.actions.standard import New, Unset, given
 from stackling.network.errors import (
@@ -69,6 +69,7 @@ class NewRule(New, kw_only=True):
     port_range_max: int | str | None = None
     remote_ip_prefix: str | None = None
     remote_group_id: str | None = None
+    remote_address_group_id: str | None = None
 
 
 # -- groups ------------------------------------------------------------------------------------------------------------
@@ -84,7 +85,7 @@ def find(tx: Tx, caller: Caller, id: str, verb: str = "get") -> Row:
     return row
 
 
-def _target(tx: Tx, caller: Caller, row: Row) -> dict[str, Any]:
+def _target(tx: Tx, caller: Caller, row: Any) -> dict[str, Any]:
     foreign = row.project_id != caller.project_id
     return standard.target(row.project_id, shared=foreign and bool(shared_ids(tx, caller, [row.id])))
 
@@ -275,6 +276,8 @@ def create_rule(tx: Tx, cloud: Cloud, caller: Caller, want: NewRule) -> Row:
     values = _checked(want)
     if values["remote_group_id"] is not None:
         find(tx, caller, values["remote_group_id"])
+    if values["remote_address_group_id"] is not None:
+        address_group.find(tx, caller, values["remote_address_group_id"])
     standard.check_quota(tx, cloud, project_id, security_group_rule=1)
     db.lock(tx, f"security_group:{group.id}")
     same = [security_group_rule.c[name].is_not_distinct_from(value) for name, value in values.items()]
@@ -301,8 +304,11 @@ def _checked(want: NewRule) -> dict[str, Any]:
     _check_ports(number(protocol), protocol, low, high)
     if number(protocol) == 58 and family == "IPv4":
         raise SecurityGroupRuleParameterConflict(f"Conflicting value ethertype {family} for protocol {protocol}")
-    if want.remote_ip_prefix is not None and want.remote_group_id is not None:
-        raise SecurityGroupRemoteGroupAndRemoteIpPrefix("Only one of remote_ip_prefix, remote_group_id may be provided.")
+    remotes = (want.remote_ip_prefix, want.remote_group_id, want.remote_address_group_id)
+    if sum(r is not None for r in remotes) > 1:
+        raise SecurityGroupRemoteGroupAndRemoteIpPrefix(
+            "Only one of remote_ip_prefix, remote_group_id, remote_address_group_id may be provided."
+        )
     remote = None
     if want.remote_ip_prefix is not None:
         net = address.prefix(want.remote_ip_prefix, "remote_ip_prefix")
@@ -318,6 +324,7 @@ def _checked(want: NewRule) -> dict[str, Any]:
         "port_range_max": high,
         "remote_ip_prefix": remote,
         "remote_group_id": want.remote_group_id,
+        "remote_address_group_id": want.remote_address_group_id,
     }
 
 

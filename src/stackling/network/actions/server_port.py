@@ -40,7 +40,7 @@ def create_for_server(
     IpAddressGenerationFailure, SecurityGroupNotFound.
     """
     net = network_actions.find(tx, caller, network_id)
-    if net.external and not net.shared and not caller.is_admin:
+    if net.external and not caller.is_admin and not network_actions.target(tx, caller, net)["shared"]:
         raise Forbidden(f"It is not allowed to create an interface on external network {network_id}")
     if not subnets.of_networks(tx, [network_id]):
         raise BadRequest(f"Network {network_id} requires a subnet in order to boot instances on.")

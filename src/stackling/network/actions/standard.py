@@ -1,5 +1,6 @@
 """What all resources of the network service have in common: owner, visibility, standard attributes, quota."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,13 +13,13 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Forbidden, NotFound
-from stackling.network.errors import RevisionNumberConstraintFailed
+from stackling.network.errors import AvailabilityZoneNotFound, InvalidInput, RevisionNumberConstraintFailed
 from stackling.network.state.floating_ip import floating_ip
 from stackling.network.state.network import network
 from stackling.network.state.port import port
 from stackling.network.state.rbac import rbac_policy
 from stackling.network.state.router import router
-from stackling.network.state.security_group import security_group, security_group_rule
+from stackling.network.state.security_group import address_group, security_group, security_group_rule
 from stackling.network.state.standard import tag
 from stackling.network.state.subnet import subnet, subnetpool
 
@@ -35,6 +36,7 @@ COUNTED: dict[str, tuple[Table, ColumnElement[bool] | None]] = {
     "floatingip": (floating_ip, None),
     "security_group": (security_group, None),
     "security_group_rule": (security_group_rule, None),
+    "address_group": (address_group, None),
     "rbac_policy": (rbac_policy, rbac_policy.c.target_project != "*"),
 }
 
@@ -57,6 +59,26 @@ def owner(caller: Caller, want: Any) -> str:
     if not project_id:
         raise BadRequest("Running without a project: name one as 'project_id'")
     return str(project_id)
+
+
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DOMAIN = re.compile(rf"({_LABEL}\.)*{_LABEL}\.?")
+ZONE = "nova"
+
+
+def check_names(want: Any, *names: str) -> None:
+    """Whether those of the attributes that are set are DNS names. Raises InvalidInput."""
+    for name in names:
+        text = getattr(want, name)
+        if isinstance(text, str) and text and not _DOMAIN.fullmatch(text):
+            raise InvalidInput(f"Invalid input for {name}. Reason: '{text[:64]}' is not a valid DNS name.")
+
+
+def check_zones(hints: Sequence[str]) -> None:
+    """Raises AvailabilityZoneNotFound."""
+    for hint in hints:
+        if hint != ZONE:
+            raise AvailabilityZoneNotFound(f"AvailabilityZone {hint[:64]} could not be found.")
 
 
 def target(project_id: str | None, **attributes: Any) -> dict[str, Any]:
@@ -150,6 +172,7 @@ def default_limits(cloud: Cloud) -> dict[str, int]:
         "floatingip": c.floating_ips,
         "security_group": c.security_groups,
         "security_group_rule": c.security_group_rules,
+        "address_group": c.address_groups,
         "rbac_policy": c.rbac_policies,
     }
 

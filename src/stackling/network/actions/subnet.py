@@ -22,6 +22,7 @@ from stackling.network.errors import (
     GatewayIpInUse,
     HostRoutesExhausted,
     InvalidInput,
+    NetworkNotFound,
     SubnetInUse,
     SubnetNotFound,
 )
@@ -114,6 +115,8 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewSubnet) -> Row:
 
 def insert(tx: Tx, cloud: Cloud, caller: Caller | None, net: Row, project_id: str, want: NewSubnet) -> Row:
     """The subnet itself, without asking whether its user may."""
+    if not networks.hold(tx, net.id):
+        raise NetworkNotFound(f"Network {net.id} could not be found.")
     db.lock(tx, f"subnets:{net.id}")
     cidr, pool_id = _cidr(tx, caller, project_id, want)
     version = cidr.version
@@ -353,6 +356,7 @@ def remove(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int | Non
     """Raises SubnetNotFound, Forbidden, SubnetInUse."""
     row = find(tx, caller, id, "delete")
     standard.check_revision(row, revision)
+    networks.hold(tx, row.network_id)
     tx.execute(sa.select(subnet.c.id).where(subnet.c.id == id).with_for_update())  # no address is given meanwhile
     query = (
         sa.select(port)

@@ -28,6 +28,7 @@ from stackling.network.api import (
     scheduler,
     security_group,
     subnet,
+    topology,
 )
 from stackling.network.api.resource import routes
 
@@ -41,6 +42,7 @@ KINDS = (
     floating_ip.KIND,
     security_group.KIND,
     security_group.RULES,
+    security_group.ADDRESS_GROUPS,
     metering.LABELS,
     metering.RULES,
     rbac.KIND,
@@ -103,6 +105,8 @@ def _routes(cloud: Cloud) -> Iterable[tuple[str, object]]:
         yield from routes(cloud, kind)
     for add in (True, False):
         verb = "add" if add else "remove"
+        for path in ("address-groups", "address_groups"):
+            yield f"/v2.0/{path}/{{id}}/{verb}_addresses", security_group.Addresses(cloud, add=add)
         yield f"/v2.0/subnetpools/{{id}}/{verb}_prefixes", subnet.Prefixes(cloud, add=add)
         yield f"/v2.0/routers/{{id}}/{verb}_router_interface", router.Interface(cloud, add=add)
         yield f"/v2.0/routers/{{id}}/{verb}_extraroutes", router.ExtraRoutes(cloud, add=add)
@@ -123,6 +127,7 @@ def _routes(cloud: Cloud) -> Iterable[tuple[str, object]]:
     yield "/v2.0/agents/{id}/dhcp-networks/{network_id}", scheduler.AgentNetwork(cloud)
     yield "/v2.0/routers/{id}/l3-agents", scheduler.RouterAgents(cloud)
     yield "/v2.0/networks/{id}/dhcp-agents", scheduler.NetworkAgents(cloud)
+    yield "/v2.0/auto-allocated-topology/{project_id}", topology.Topology(cloud)
     yield "/v2.0/availability_zones", agent.Zones(cloud)
     yield "/v2.0/service-providers", agent.Providers(cloud)
 

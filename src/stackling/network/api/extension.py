@@ -10,9 +10,11 @@ from stackling.base.errors import NotFound
 # alias: (name, description)
 EXTENSIONS: dict[str, tuple[str, str]] = {
     "aap-reject-multicast": ("Allowed address pairs: no multicast", "Refuses multicast addresses in allowed address pairs"),
+    "address-group": ("Address group", "Named sets of addresses for security group rules"),
     "address-scope": ("Address scope", "Groups of subnet pools whose prefixes don't overlap"),
     "agent": ("agent", "The hosts that take part in the network"),
     "allowed-address-pairs": ("Allowed Address Pairs", "Further addresses that a port may send from"),
+    "auto-allocated-topology": ("Auto Allocated Topology Services", "A routed network for the asking"),
     "availability_zone": ("Availability Zone", "Availability zones of the network"),
     "binding": ("Port Binding", "On which host a port is, and how it is plugged there"),
     "default-subnetpools": ("Default Subnetpools", "A subnet pool for subnets that name none"),
@@ -46,6 +48,7 @@ EXTENSIONS: dict[str, tuple[str, str]] = {
     "quota-check-limit": ("Quota engine limit check", "A limit below what is used can be refused"),
     "quota_details": ("Quota details management support", "Quotas with what is used of them"),
     "quotas": ("Quota management support", "Quotas by project"),
+    "rbac-address-group": ("Add address_group type to RBAC", "Address groups shared with other projects"),
     "rbac-address-scope": ("Add address_scope type to RBAC", "Address scopes shared with other projects"),
     "rbac-policies": ("RBAC Policies", "What a project shares with another"),
     "rbac-security-groups": ("Add security_group type to network RBAC", "Security groups shared with other projects"),
@@ -55,6 +58,9 @@ EXTENSIONS: dict[str, tuple[str, str]] = {
     "router_availability_zone": ("Router Availability Zone", "Availability zones of a router"),
     "security-group": ("security-group", "Security groups and their rules"),
     "security-groups-normalized-cidr": ("Normalized CIDR field for security group rules", "A rule's prefix without host bits"),
+    "security-groups-remote-address-group": (
+        "Remote address group id field for security group rules", "Rules that let a named set of addresses through"
+    ),
     "security-groups-shared-filtering": ("Security group filtering on the shared field", "Security groups filtered by sharing"),
     "service-type": ("Neutron Service Type Management", "Providers of services"),
     "sort-key-validation": ("Sort keys validation", "Refuses unknown sort keys"),

@@ -19,7 +19,7 @@ from stackling.network.state import network as networks
 from stackling.network.state import rbac
 from stackling.network.state import subnet as subnets
 
-ZONE = "nova"
+ZONE = standard.ZONE
 _PROVIDER = ("provider:network_type", "provider:physical_network", "provider:segmentation_id")
 
 

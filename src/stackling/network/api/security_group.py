@@ -4,20 +4,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from falcon import Request, Response
 from sqlalchemy import ColumnElement
 
 from stackling.base import rest
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
-from stackling.network.actions import address, security_group
+from stackling.base.errors import BadRequest
+from stackling.network.actions import address, address_group, security_group
+from stackling.network.actions.address_group import AddressGroupChanges, NewAddressGroup
 from stackling.network.actions.security_group import GroupChanges, NewGroup, NewRule
+from stackling.network.api import body
 from stackling.network.api.resource import STANDARD, Kind, standard_view, tags_for
 from stackling.network.state import security_group as groups
 from stackling.network.state.rbac import rbac_policy
 
 _RULE = (
     "security_group_id", "direction", "ethertype", "protocol", "port_range_min", "port_range_max", "remote_ip_prefix", "remote_group_id",
+    "remote_address_group_id",
 )  # fmt: skip
 
 
@@ -87,6 +92,47 @@ KIND = Kind(
     conditions={"shared": _shared},
     tags="security_groups",
     before_list=_before_list,
+)
+
+def address_group_view(tx: Tx, cloud: Cloud, caller: Caller, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    tags = tags_for(tx, rows)
+    shared = security_group.shared_ids(tx, caller, [r.id for r in rows])
+    return [{**standard_view(row, tags), "addresses": row.addresses, "shared": row.id in shared} for row in rows]
+
+
+class Addresses:
+    """`/v2.0/address-groups/{id}/add_addresses` and `remove_addresses`"""
+
+    def __init__(self, cloud: Cloud, *, add: bool) -> None:
+        self.cloud, self.add = cloud, add
+
+    def on_put(self, req: Request, resp: Response, id: str) -> None:
+        whole = rest.json_body(req)
+        given = whole.get("address_group", whole) if isinstance(whole, dict) else None
+        if not isinstance(given, dict) or set(given) != {"addresses"}:
+            raise BadRequest("Unable to find 'addresses' in request body")
+        texts, caller = body.words(given["addresses"], "addresses"), rest.caller(req)
+        with self.cloud.db.begin() as tx:
+            row = address_group.change_addresses(tx, self.cloud, caller, id, texts, add=self.add)
+            resp.media = {"address_group": address_group_view(tx, self.cloud, caller, [row])[0]}
+
+
+ADDRESS_GROUPS = Kind(
+    singular="address_group",
+    plural="address_groups",
+    paths=("address-groups", "address_groups"),
+    noun="Address group",
+    table=groups.address_group,
+    new=NewAddressGroup,
+    changes=AddressGroupChanges,
+    attributes=STANDARD | {"addresses", "shared"},
+    find=address_group.find,
+    create=address_group.create,
+    update=address_group.update,
+    remove=address_group.remove,
+    visible=address_group.visible,
+    view=address_group_view,
+    tags="address_groups",
 )
 
 RULES = Kind(

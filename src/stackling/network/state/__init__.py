@@ -10,6 +10,7 @@ from stackling.network.state import (
     security_group,
     standard,
     subnet,
+    topology,
 )
 
-__all__ = ["floating_ip", "metering", "network", "port", "rbac", "router", "security_group", "standard", "subnet"]
+__all__ = ["floating_ip", "metering", "network", "port", "rbac", "router", "security_group", "standard", "subnet", "topology"]

@@ -31,5 +31,16 @@ network = Table(
 )
 
 
+def hold(tx: Tx, id: str) -> bool:
+    """Have the network not deleted until the transaction ends, whatever else is locked afterwards. False: there is none.
+
+    SQLite's writers are alone anyway.
+    """
+    if tx.dialect.name != "postgresql":
+        return True
+    query = sa.select(network.c.id).where(network.c.id == id).with_for_update(read=True, key_share=True)
+    return tx.execute(query).first() is not None
+
+
 def by_id(tx: Tx, id: str) -> Row | None:
     return tx.execute(sa.select(network).where(network.c.id == id)).first()

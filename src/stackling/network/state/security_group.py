@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, ForeignKey, Integer, String, Table
 
-from stackling.base.db import Row, Tx, metadata, one_of
+from stackling.base.db import JSON, Row, Tx, metadata, one_of
 from stackling.network.state.standard import State, standard
 
 security_group = Table(
@@ -13,6 +13,13 @@ security_group = Table(
     *one_of("state", State),
     Column("stateful", Boolean, nullable=False, default=True),
     Column("default_of", String(64), unique=True),  # the project whose `default` group it is
+)
+
+address_group = Table(
+    "address_group",
+    metadata,
+    *standard(),
+    Column("addresses", JSON, nullable=False, default=list),  # CIDRs, in the order in which they came
 )
 
 security_group_rule = Table(
@@ -27,6 +34,7 @@ security_group_rule = Table(
     Column("port_range_max", Integer),
     Column("remote_ip_prefix", String(64)),
     Column("remote_group_id", ForeignKey("security_group.id", ondelete="CASCADE"), index=True),
+    Column("remote_address_group_id", ForeignKey("address_group.id"), index=True),
 )
 
 

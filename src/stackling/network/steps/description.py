@@ -1,5 +1,6 @@
 """The one place where rows become what the fabric is told: one thing for its job, or everything for a resync."""
 
+import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ from stackling.network.state.floating_ip import floating_ip
 from stackling.network.state.network import network
 from stackling.network.state.port import port
 from stackling.network.state.router import GATEWAY, INTERFACE, router
-from stackling.network.state.security_group import security_group
+from stackling.network.state.security_group import address_group, security_group
 
 Ids = Sequence[str] | None  # None: all there are
 
@@ -234,24 +235,38 @@ def floating_ips_of(tx: Tx, ids: Ids = None) -> Iterator[FloatingIP]:
 def security_groups_of(tx: Tx, ids: Ids = None) -> Iterator[SecurityGroup]:
     rows = list(tx.execute(_pick(security_group, ids)))
     rules = security_groups.rules_of(tx, None if ids is None else list(ids))
+    named = {r.remote_address_group_id for held in rules.values() for r in held if r.remote_address_group_id}
+    query = sa.select(address_group.c.id, address_group.c.addresses).where(address_group.c.id.in_(named))
+    addresses = {r.id: r.addresses for r in tx.execute(query)} if named else {}
     for row in rows:
         yield SecurityGroup(
             id=row.id,
             stateful=row.stateful,
-            rules=tuple(
-                SecurityGroupRule(
-                    id=r.id,
-                    direction=r.direction,
-                    ethertype=r.ethertype,
-                    protocol=r.protocol,
-                    port_range_min=r.port_range_min,
-                    port_range_max=r.port_range_max,
-                    remote_ip_prefix=r.remote_ip_prefix,
-                    remote_group_id=r.remote_group_id,
-                )
-                for r in rules.get(row.id, [])
-            ),
+            rules=tuple(one for r in rules.get(row.id, []) for one in _rules(r, addresses)),
         )
+
+
+def _rules(row: Row, addresses: dict[str, list[str]]) -> Iterator[SecurityGroupRule]:
+    """The rule; of one that names an address group, one for each of its addresses of the rule's IP version."""
+    if row.remote_address_group_id is None:
+        yield _rule(row, row.id, row.remote_ip_prefix)
+        return
+    for cidr in addresses[row.remote_address_group_id]:
+        if (":" in cidr) == (row.ethertype == "IPv6"):
+            yield _rule(row, str(uuid.uuid5(uuid.UUID(row.id), cidr)), cidr)
+
+
+def _rule(row: Row, id: str, remote_ip_prefix: str | None) -> SecurityGroupRule:
+    return SecurityGroupRule(
+        id=id,
+        direction=row.direction,
+        ethertype=row.ethertype,
+        protocol=row.protocol,
+        port_range_min=row.port_range_min,
+        port_range_max=row.port_range_max,
+        remote_ip_prefix=remote_ip_prefix,
+        remote_group_id=row.remote_group_id,
+    )
 
 
 __all__ = ["everything", "floating_ips_of", "networks_of", "ports_of", "routers_of", "security_groups_of"]

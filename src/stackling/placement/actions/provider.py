@@ -160,7 +160,7 @@ def ensure(tx: Tx, cloud: Cloud, *, name: str, inventory: Mapping[str, Inventory
     """The host `name` offers just this; its id. Classes in use stay, and standard traits given by admins too."""
     found = tx.execute(sa.select(provider).where(provider.c.name == name)).first()
     row = found or create(tx, cloud, name=name)
-    present = {i.resource_class: _value(i) for i in inventories(tx, row.id)}
+    present = {i.resource_class: value(i) for i in inventories(tx, row.id)}
     if any(present.get(n) != have for n, have in inventory.items()):
         set_inventories(tx, cloud, row, {**present, **inventory})
         advance(tx, cloud, row, None)
@@ -191,7 +191,7 @@ def usage_by_name(tx: Tx) -> dict[str, dict[str, Row]]:
     return made
 
 
-def _value(row: Row) -> Inventory:
+def value(row: Row) -> Inventory:
     return Inventory(
         total=row.total,
         reserved=row.reserved,

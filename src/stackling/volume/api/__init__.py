@@ -15,6 +15,7 @@ from stackling.volume.api import (
     qos,
     quota,
     snapshot,
+    transfer,
     version,
     volume,
     volume_action,
@@ -69,6 +70,11 @@ def routes(cloud: Cloud) -> Iterable[tuple[str, object]]:
     yield "/v3/capabilities/{name}", host.Capabilities(cloud)
     yield "/v3/messages", message.Messages(cloud)
     yield "/v3/messages/{message_id}", message.Message(cloud)
+    for word, minor in (("os-volume-transfer", 0), ("volume-transfers", 55)):
+        yield f"/v3/{word}", transfer.Transfers(cloud, word, minor)
+        yield f"/v3/{word}/detail", transfer.Transfers(cloud, word, minor, detail=True)
+        yield f"/v3/{word}/{{transfer_id}}", transfer.Transfer(cloud, word, minor)
+        yield f"/v3/{word}/{{transfer_id}}/accept", transfer.Accept(cloud, word, minor)
     yield "/v3/extensions", extension.Extensions()
     yield "/v3/extensions/{alias}", extension.Extension()
     yield "/v3/resource_filters", extension.ResourceFilters()

@@ -28,6 +28,7 @@ _EXTENSIONS = {
     "os-vol-image-meta": ("VolumeImageMetadata", "Metadata of the image a volume was made from"),
     "os-vol-mig-status-attr": ("VolumeMigStatusAttribute", "State of a volume's migration"),
     "os-vol-tenant-attr": ("VolumeTenantAttribute", "The project that owns a volume"),
+    "os-volume-transfer": ("VolumeTransfer", "Transfer of volumes between projects"),
     "os-volume-type-access": ("VolumeTypeAccess", "Access to private volume types"),
 }
 

@@ -32,7 +32,7 @@ _SORT_KEYS = {
 
 
 class CreateSnapshot(Body):
-    volume_id: Name
+    volume_id: Name | None
     name: Name | None = None
     description: Name | None = None
     display_name: Name | None = None
@@ -113,6 +113,8 @@ class Snapshots:
 
     def on_post(self, req: Request, resp: Response) -> None:
         given, _ = loose(req, CreateSnapshot, "snapshot")
+        if given.volume_id is None:
+            raise NotFound("Volume None could not be found.")
         with self.cloud.db.begin() as tx:
             row = snapshot.create(
                 tx,

@@ -28,6 +28,7 @@ from stackling.volume.driver import (
 )
 from stackling.volume.state.attachment import attachment as attachments
 from stackling.volume.state.snapshot import snapshot
+from stackling.volume.state.transfer import transfer
 from stackling.volume.state.volume import State, volume, volume_image_metadata, volume_metadata
 from stackling.volume.steps.host import NoHost, choose
 
@@ -131,7 +132,7 @@ def delete(row: Row, cloud: Cloud) -> Outcome:
 
 def _forget(row: Row, cloud: Cloud) -> Callable[[Tx], None]:
     def forget(tx: Tx) -> None:
-        for table in (volume_metadata, volume_image_metadata, attachments):
+        for table in (volume_metadata, volume_image_metadata, attachments, transfer):
             tx.execute(sa.delete(table).where(table.c.volume_id == row.id))
         _tell(row, cloud)(tx)
 
