@@ -51,14 +51,13 @@ def template(cloud: Cloud) -> Template:
         return Template(server, network, group_rows, network_rows, _closure(database, server))
 
 
-def servers(cloud: Cloud, made: Template, count: int, *, projects: int = 0) -> None:
-    """Add `count` copies of the template's server: in its project, or spread over so many new projects."""
+def servers(cloud: Cloud, made: Template, count: int, *, first: int = 0, projects: int = 0) -> None:
+    """Add `count` copies of the template's server, numbered from `first`: in its project, or spread over so many new projects."""
     with _open(cloud) as database:
         host = _host(database, made.server_id)
-        left, first = count, 0
+        left = count
         if not projects:
-            _insert(database, made, host, range(count))
-            return
+            _insert(database, made, host, range(first, first + count))
         for number in range(projects):
             share = left // (projects - number)
             with database:

@@ -31,7 +31,7 @@ def test_a_server_boots_with_its_port_and_answers_with_all_it_has(cloud: Bed, al
     assert domain.guest_data.network_data["networks"][0]["ip_address"] == addr["addr"]
     assert domain.nics[0].fixed_ips == (addr["addr"],)
     held = cloud.admin.get(f"/placement/allocations/{made['id']}", headers={"OpenStack-API-Version": "placement 1.28"}).json
-    assert list(held["allocations"].values())[0]["resources"] == {"DISK_GB": 1, "MEMORY_MB": 128, "VCPU": 1}
+    assert next(iter(held["allocations"].values()))["resources"] == {"DISK_GB": 1, "MEMORY_MB": 128, "VCPU": 1}
 
 
 def test_stop_start_and_both_reboots(cloud: Bed, alice: User) -> None:

@@ -82,7 +82,7 @@ def test_boot_from_a_new_volume_of_an_image(cloud: Bed, alice: User) -> None:
     domain = cloud.host("n1").domains[made["id"]]
     assert domain.image is None
     assert [d.boot_index for d in domain.disks] == [0, None]
-    used = list(cloud.admin.get(f"/placement/allocations/{made['id']}").json["allocations"].values())[0]["resources"]
+    used = next(iter(cloud.admin.get(f"/placement/allocations/{made['id']}").json["allocations"].values()))["resources"]
     assert "DISK_GB" not in used
     assert alice.delete(f"{V}/servers/{made['id']}/os-volume_attachments/{held[0]['volumeId']}").status == 400
     alice.delete(f"{V}/servers/{made['id']}")

@@ -40,7 +40,7 @@ def configuration(features: list[Path], work: Path) -> configparser.ConfigParser
     conf.read([HERE / "features.ini", *features])
 
     def put(section: str, **values: Any) -> None:
-        if not conf.has_section(section):
+        if section != "DEFAULT" and not conf.has_section(section):
             conf.add_section(section)
         for name, value in values.items():
             conf.set(section, name, str(value))

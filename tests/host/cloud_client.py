@@ -144,8 +144,14 @@ class HostCloud:
 
     def wait(self, id: str, *statuses: str, within: float = 60) -> Any:
         """The server, once it has one of these statuses."""
-        until(lambda: self.server(id).status in statuses, within, f"server {id} {' or '.join(statuses)}, is {self.server(id).status}", 0.2)
-        return self.server(id)
+
+        def there() -> Any:
+            server = self.server(id)
+            return server if server.status in (*statuses, "ERROR") else None
+
+        server = until(there, within, f"server {id} {' or '.join(statuses)}", 0.2)
+        assert server.status in statuses, f"{server.status}: {server.fault}"
+        return server
 
     def gone(self, get: Callable[[str], Any], id: str, within: float = 60) -> None:
         def missing() -> bool:

@@ -23,15 +23,22 @@ copied() { # this host's own copy of a directory of configuration
 }
 
 # A /run of its own, so no socket, pidfile or namespace of the outer host is seen; PostgreSQL alone stays.
-private /var/lib/stackling
-mkdir -p /run/postgresql /var/lib/stackling/postgresql
-mount --bind /run/postgresql /var/lib/stackling/postgresql
+mount -t tmpfs tmpfs /media
+mkdir -p /run/postgresql /media/postgresql
+mount --bind /run/postgresql /media/postgresql
 private /run
 mkdir -p /run/postgresql /run/lock /run/netns
-mount --move /var/lib/stackling/postgresql /run/postgresql
-rmdir /var/lib/stackling/postgresql
+mount --move /media/postgresql /run/postgresql
+umount /media
 
-for directory in /var/lib/openvswitch /var/lib/ovn /var/lib/libvirt /var/cache/libvirt \
+# Our own mounts must not stand on the outer host's directories: whoever removes one there unmounts it here.
+for directory in /etc /var/lib /var/cache /var/log; do
+    mkdir -p "/run/simulated$directory.layer/upper" "/run/simulated$directory.layer/work"
+    layers="lowerdir=$directory,upperdir=/run/simulated$directory.layer/upper,workdir=/run/simulated$directory.layer/work"
+    mount -t overlay -o "$layers" overlay "$directory"
+done
+
+for directory in /var/lib/stackling /var/lib/openvswitch /var/lib/ovn /var/lib/libvirt /var/cache/libvirt \
     /var/log/openvswitch /var/log/ovn /var/log/libvirt /var/log/stackling; do
     private "$directory"
 done

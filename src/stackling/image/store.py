@@ -6,6 +6,7 @@ same file system link the file, so removing it here takes nothing away from a ru
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import uuid
@@ -47,6 +48,14 @@ class FileStore:
         self.forget_parts(image_id)
         self.staged(image_id).unlink(missing_ok=True)
         self.path(image_id).unlink(missing_ok=True)
+
+    def arrived(self, image_id: str) -> int:
+        """Bytes of unfinished uploads so far."""
+        found = 0
+        for part in self.directory.glob(f"{uuid.UUID(image_id)}.*.part"):
+            with contextlib.suppress(FileNotFoundError):
+                found += part.stat().st_size
+        return found
 
     def forget_parts(self, image_id: str) -> None:
         """Remove what unfinished uploads left."""
@@ -102,6 +111,27 @@ class Incoming:
     @property
     def sha512(self) -> str:
         return self._sha512.hexdigest()
+
+
+class Staged(Incoming):
+    """Data that is on the disk already: it is only counted and hashed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._sha512 = hashlib.sha512()
+
+    def write(self, chunk: bytes) -> None:
+        self._md5.update(chunk)
+        self._sha512.update(chunk)
+        self.size += len(chunk)
+
+    def finish(self) -> None:
+        """Nothing is left to do: the disk has it."""
+
+    def drop(self) -> None:
+        self.path.unlink(missing_ok=True)
 
 
 def of(cloud: Cloud) -> FileStore:

@@ -198,7 +198,8 @@ def _resources(size: Row, planned: list[NewDisk]) -> tuple[dict[str, int], list[
     root = disks.root_of(planned)
     disk = (size.disk_gib if root is not None and root.destination == "local" else 0) + size.ephemeral_gib + -(-size.swap_mib // 1024)
     needs = {"VCPU": size.vcpus, "MEMORY_MB": size.ram_mib, "DISK_GB": disk}
-    required, forbidden = [], []
+    required: list[str] = []
+    forbidden: list[str] = []
     for name, value in size.extra_specs.items():
         if name.startswith("trait:"):
             (required if value == "required" else forbidden).append(name[6:])

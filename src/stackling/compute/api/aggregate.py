@@ -12,7 +12,7 @@ from stackling.base.errors import BadRequest
 from stackling.base.microversion import Body
 from stackling.base.rest import body, caller, convert, json_body
 from stackling.compute.actions import aggregate as actions
-from stackling.compute.api.body import Key, Name, Unset, name_of, or_none, present
+from stackling.compute.api.body import Key, Name, Unset, name_of, or_none
 from stackling.compute.api.version import since
 from stackling.compute.state import aggregate as state
 
@@ -88,7 +88,7 @@ class Aggregate:
         want = body(req, UpdateAggregate, key="aggregate")
         if want.name is UNSET and want.availability_zone is UNSET:
             raise BadRequest("Invalid input for field/attribute aggregate: give a name or an availability_zone")
-        name = name_of(want.name) if present(want.name) else None
+        name = name_of(want.name) if want.name is not UNSET else None
         with self.cloud.db.begin() as tx:
             row = actions.update(
                 tx, self.cloud, id, name=name, zone=or_none(want.availability_zone), set_zone=want.availability_zone is not UNSET

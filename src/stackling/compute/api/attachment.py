@@ -12,7 +12,7 @@ from stackling.base.microversion import Body, until
 from stackling.base.microversion import since as from_version
 from stackling.base.rest import body, caller, integer, one_param, view
 from stackling.compute.actions import interface, volume_attachment
-from stackling.compute.api.body import DeviceTag, Flag, Id, Unset, address_of, first, flag, or_none, present
+from stackling.compute.api.body import DeviceTag, Flag, Id, Unset, address_of, first, flag, or_none
 from stackling.compute.api.link import MOST
 from stackling.compute.state import nic
 from stackling.network.actions.port import Plug
@@ -87,7 +87,7 @@ class Interfaces(_Room):
     def on_post(self, req: Request, resp: Response, server_id: str) -> None:
         want = body(req, AttachInterface, key="interfaceAttachment")
         network, port = or_none(want.net_id), or_none(want.port_id)
-        ip = want.fixed_ips[0].ip_address if present(want.fixed_ips) else None
+        ip = want.fixed_ips[0].ip_address if want.fixed_ips is not UNSET else None
         if network and port:
             raise BadRequest("Must not input both network_id and port_id")
         if ip and not network:

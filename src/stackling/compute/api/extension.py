@@ -81,8 +81,8 @@ class Migrations:
         if since(req, "2.59"):
             known = ["hidden", "host", "instance_uuid", "source_compute", "status", "migration_type", "limit", "marker", "changes-since"]
             known_queries(req, *known, *(["changes-before"] if since(req, "2.66") else []))
-            if req.get_param("marker"):
-                raise BadRequest(f"Marker {req.get_param('marker')[:64]} could not be found.")
+            if marker := req.get_param("marker"):
+                raise BadRequest(f"Marker {marker[:64]} could not be found.")
         resp.media = {"migrations": []}
 
 

@@ -16,7 +16,7 @@ from stackling.base.microversion import since as from_version
 from stackling.base.rest import body, boolean, caller, integer, json_body, one_param, view
 from stackling.compute.actions import flavor as actions
 from stackling.compute.actions.flavor import NewFlavor
-from stackling.compute.api.body import Flag, Name, Unset, Whole, flag, name_of, or_none, present, whole
+from stackling.compute.api.body import Flag, Name, Unset, Whole, first, flag, name_of, or_none, present, whole
 from stackling.compute.api.link import Links, known_queries, limit_of, paged
 from stackling.compute.api.version import only, since
 from stackling.compute.state.flavor import flavor
@@ -142,7 +142,7 @@ class Flavors(_Room):
         if id is not None and (id != id.strip() or not id.replace("-", "").replace("_", "").replace(".", "").replace(" ", "").isalnum()):
             raise BadRequest("Invalid input for field/attribute id: it can have letters, digits, '.', '-', '_' and blanks inside")
         try:
-            factor = float(want.rxtx_factor) if present(want.rxtx_factor) else 1.0
+            factor = float(first(want.rxtx_factor) or 0) if present(want.rxtx_factor) else 1.0
         except ValueError:
             factor = -1.0
         if not 0 < factor < 3.4e38:

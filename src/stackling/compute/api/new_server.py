@@ -235,7 +235,7 @@ def _disk(sent: Any) -> NewDisk:
         raise BadRequest("Block Device Mapping is Invalid: source_type is missing")
     if id is not None and not _is_id(id):
         raise BadRequest(f"Block Device Mapping is Invalid: uuid {id[:64]!r} is not a 'uuid'")
-    target = or_none(sent.destination_type) or ("volume" if source in ("volume", "snapshot") else "local")
+    target: Any = or_none(sent.destination_type) or ("volume" if source in ("volume", "snapshot") else "local")
     return NewDisk(
         source=source,
         destination=target,

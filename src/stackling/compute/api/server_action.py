@@ -12,7 +12,7 @@ from stackling.base.microversion import Body, Version
 from stackling.base.rest import caller, convert, json_body, version
 from stackling.compute.actions import interface
 from stackling.compute.actions import server as actions
-from stackling.compute.api.body import Name, Unset, Whole, or_none, present
+from stackling.compute.api.body import Name, Unset, Whole, first, or_none, present
 from stackling.compute.api.version import only, since
 from stackling.compute.driver import DomainMissing, HostUnavailable, Hypervisor
 
@@ -120,7 +120,7 @@ def _remove_fixed_ip(req: Request, resp: Response, cloud: Cloud, id: str, value:
 
 def _console_output(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
     want = convert(value if value is not None else {}, ConsoleOutput)
-    lines = int(want.length) if present(want.length) else None
+    lines = int(first(want.length)) if present(want.length) else None
     if lines is not None and lines < -1:
         raise BadRequest("Invalid input for field/attribute length: it is -1 or more")
     with cloud.db.read() as tx:

@@ -88,10 +88,11 @@ class Groups:
         if policy.startswith("soft-") and version(req) < (2, 15):
             raise BadRequest(f"Invalid input for field/attribute policies. Value: {policy}. It is one of affinity, anti-affinity")
         rules = {}
-        if present(want.rules) and present(want.rules.max_server_per_host):
+        sent = want.rules.max_server_per_host if want.rules is not UNSET else UNSET
+        if present(sent):
             if policy != "anti-affinity":
                 raise BadRequest("Only anti-affinity policy supports rules.")
-            text = str(want.rules.max_server_per_host)
+            text = str(sent)
             if not text.isdigit():
                 raise BadRequest("Invalid input for field/attribute max_server_per_host: it is a whole number from 1")
             rules = {"max_server_per_host": whole(text, "max_server_per_host", least=1)}

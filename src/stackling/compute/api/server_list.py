@@ -165,8 +165,8 @@ def _where(tx: Tx, req: Request, cloud: Cloud, who: Caller, everywhere: bool) ->
         where.append(c.config_drive.is_(boolean(v, "config_drive")))
     for v in given("launch_index", False):
         where.append(c.launch_index == integer(v, "launch_index"))
-    if since(req, "2.73") and (values := req.get_param_as_list("locked")):
-        where.append(c.locked_by.isnot(None) if boolean(values[-1], "locked") else c.locked_by.is_(None))
+    if since(req, "2.73") and (text := one_param(req, "locked")):
+        where.append(c.locked_by.isnot(None) if boolean(text, "locked") else c.locked_by.is_(None))
     if since(req, "2.26"):
         where += _tags(req)
     where += _addresses(req)

@@ -32,12 +32,12 @@ class ServerView(Body, kw_only=True):
     user_id: str
     metadata: dict[str, str]
     host_id: str = field(name="hostId")
-    image: str | dict[str, Any]
-    flavor_link: Annotated[dict[str, Any], until("2.46"), wire("flavor")]
-    flavor: Annotated[dict[str, Any], since("2.47")]
+    image: str | dict[str, str | list[dict[str, str]]]
+    flavor_link: Annotated[dict[str, str | list[dict[str, str]]], until("2.46"), wire("flavor")]
+    flavor: Annotated[dict[str, int | str | dict[str, str]], since("2.47")]
     created: str | None
     updated: str | None
-    addresses: dict[str, list[dict[str, Any]]]
+    addresses: dict[str, list[dict[str, int | str]]]
     access_ip_v4: str = field(name="accessIPv4")
     access_ip_v6: str = field(name="accessIPv6")
     links: list[dict[str, str]]
@@ -49,7 +49,7 @@ class ServerView(Body, kw_only=True):
     tags: Annotated[list[str], since("2.26")]
     trusted_image_certificates: Annotated[list[str] | None, since("2.63")]
     server_groups: Annotated[list[str] | Unset, since("2.71")] = UNSET
-    fault: dict[str, Any] | Unset = UNSET
+    fault: dict[str, str | int | None] | Unset = UNSET
     # from here on: not in the answer of an update below 2.75
     availability_zone: str | Unset = field(name="OS-EXT-AZ:availability_zone", default=UNSET)
     config_drive: str | Unset = UNSET
@@ -61,9 +61,9 @@ class ServerView(Body, kw_only=True):
     vm_state: str | Unset = field(name="OS-EXT-STS:vm_state", default=UNSET)
     power_state: int | Unset = field(name="OS-EXT-STS:power_state", default=UNSET)
     volumes_early: Annotated[
-        list[dict[str, Any]] | Unset, until("2.2"), wire("os-extended-volumes:volumes_attached")
+        list[dict[str, str | bool]] | Unset, until("2.2"), wire("os-extended-volumes:volumes_attached")
     ] = UNSET
-    volumes: Annotated[list[dict[str, Any]] | Unset, since("2.3"), wire("os-extended-volumes:volumes_attached")] = UNSET
+    volumes: Annotated[list[dict[str, str | bool]] | Unset, since("2.3"), wire("os-extended-volumes:volumes_attached")] = UNSET
     host_status: Annotated[str | Unset, since("2.16")] = UNSET
     host: str | Unset | None = field(name="OS-EXT-SRV-ATTR:host", default=UNSET)
     node: str | Unset | None = field(name="OS-EXT-SRV-ATTR:hypervisor_hostname", default=UNSET)
@@ -98,7 +98,7 @@ class Views:
     def details(self, tx: Tx, rows: list[Row], *, one: bool = False, whole: bool = True) -> list[dict[str, Any]]:
         """`one`: with what only a shown server has. `whole` False: what an update answers below 2.75."""
         ids = [r.id for r in rows]
-        plugs = ports.plugs_of(tx, ids)
+        plugs = ports.plugs_of(tx, ids, metadata=False)
         tags = tags_of(tx, ids) if self.version >= Version(2, 26) else {}
         volumes = block_device.volumes_of(tx, ids)
         zones = aggregate.zones(tx, self.cloud.config.compute.availability_zone)

@@ -1,6 +1,7 @@
 """A server's disks: how each came to be, and the volume behind it, if there is one."""
 
 import enum
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, DateTime, Integer, String, Table
@@ -47,7 +48,7 @@ def of(tx: Tx, server_id: str) -> list[Row]:
 
 def volumes_of(tx: Tx, server_ids: list[str]) -> dict[str, list[Row]]:
     """The volumes of many servers: rows (server_id, volume_id, delete_on_termination)."""
-    made: dict[str, list[Row]] = {}
+    made: dict[str, list[Any]] = {}
     c = block_device.c
     for part in chunks(server_ids):
         query = sa.select(c.server_id, c.volume_id, c.delete_on_termination).where(c.server_id.in_(part), c.volume_id.isnot(None))

@@ -116,14 +116,16 @@ def _devices(devices: list[Row], plugs: list[Plug], tags: Mapping[str, str | Non
         made.append({"type": "nic", "bus": "pci", "mac": plug.mac_address, "tags": [tag] if tag else []})
     for device in devices:
         if device.volume_id and device.state != Attached.DETACHING:
-            tag = [device.tag] if device.tag else []
-            made.append({"type": "disk", "bus": "virtio", "path": f"/dev/{device.device}", "serial": device.volume_id, "tags": tag})
+            named = [device.tag] if device.tag else []
+            made.append({"type": "disk", "bus": "virtio", "path": f"/dev/{device.device}", "serial": device.volume_id, "tags": named})
     return made
 
 
 def network_data(plugs: list[Plug]) -> dict[str, Any]:
     """network_data.json: links, the networks on them, and services."""
-    links, networks, services = [], [], []
+    links: list[dict[str, Any]] = []
+    networks: list[dict[str, Any]] = []
+    services: list[dict[str, str]] = []
     for plug in plugs:
         link = tap_name(plug.port_id)
         links.append({"id": link, "vif_id": plug.port_id, "type": "ovs", "mtu": plug.mtu, "ethernet_mac_address": plug.mac_address})

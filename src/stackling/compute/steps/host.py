@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from stackling.base import db, jobs
 from stackling.base.cloud import Cloud
-from stackling.base.db import Row, Tx
+from stackling.base.db import Tx
 from stackling.base.errors import Unavailable
 from stackling.base.jobs import Machine, Outcome, wait
 from stackling.compute.driver import HostInfo, HostUnavailable, Hypervisor, Observed, Power
@@ -78,7 +78,7 @@ def keep(tx: Tx, cloud: Cloud, hostname: str, info: HostInfo) -> None:
     db.upsert(tx, host, fresh, told, key=("hostname",))
 
 
-def _strays(tx: Tx, hostname: str, seen: dict[str, Observed]) -> list[Row]:
+def _strays(tx: Tx, hostname: str, seen: dict[str, Observed]) -> list[Any]:
     """The servers whose domain does not do what their row says."""
     resting = (State.ACTIVE, State.STOPPED)
     query = sa.select(server.c.id, server.c.state, server.c.power).where(server.c.host == hostname, live, server.c.state.in_(resting))

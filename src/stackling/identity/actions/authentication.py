@@ -13,7 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 from stackling.base.cloud import Cloud
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Forbidden, Unauthorized
-from stackling.identity.actions import federated_user, secret, token
+from stackling.identity.actions import federated_user, multi_factor, oauth1, secret, token
 from stackling.identity.actions import password as passwords
 from stackling.identity.actions.token import DOMAIN, PROJECT, SYSTEM, UNSCOPED, Token
 from stackling.identity.state import credential, grants
@@ -67,12 +67,19 @@ class ByMapped(Struct):
     access_token: str | None = None
 
 
+class ByOauth1(Struct):
+    """The header `Authorization` proves; what stands here is nothing."""
+
+    signed: Any = None  # the request as it was signed, put here by the API
+
+
 class Identity(Struct):
     methods: list[str]
     password: ByPassword | None = None
     token: ByToken | None = None
     application_credential: ByApplicationCredential | None = None
     totp: ByTotp | None = None
+    oauth1: ByOauth1 | None = None
     mapped: ByMapped | None = None
     openid: ByMapped | None = None
     saml2: ByMapped | None = None
@@ -115,6 +122,7 @@ class Proof(Struct):
     expires_at: datetime | None = None
     parent: Token | None = None
     application_credential: Row | None = None
+    access_token: Row | None = None
     federation: tuple[str, str] | None = None  # identity provider and protocol that the user came by
 
 
@@ -122,10 +130,34 @@ def refuse(detail: str) -> Unauthorized:
     return Unauthorized(_REFUSED, detail=detail)
 
 
-def login(cloud: Cloud, auth: Auth) -> Token:
-    """A token for whom `auth` proves. Raises Unauthorized; BadRequest for what can't be meant."""
-    proof = prove(cloud, auth)
+def login(cloud: Cloud, auth: Auth, receipt: str | None = None) -> Token:
+    """A token for whom `auth` proves, with what was proven before and has a `receipt`.
+
+    Raises Unauthorized, among them Unproven when the user's rules ask for more; BadRequest for what can't be meant.
+    """
+    return admit(cloud, auth, prove(cloud, auth), receipt)
+
+
+def admit(cloud: Cloud, auth: Auth, proof: Proof, receipt: str | None = None) -> Token:
+    """Like `login`, for who was proven already."""
+    _check_factors(cloud, proof, receipt)
     return issue(cloud, auth, proof)
+
+
+def _check_factors(cloud: Cloud, proof: Proof, receipt: str | None) -> None:
+    with cloud.db.read() as tx:
+        user = users.find(tx, proof.user_id)
+        domain = projects.find(tx, user.domain_id) if user is not None else None
+    if user is None or domain is None:
+        raise refuse("the user is gone")
+    if receipt:
+        user_id, generation, methods = multi_factor.proven(cloud, receipt)
+        if user_id != user.id or generation != user.generation:
+            raise refuse("the receipt is another user's, or his tokens were revoked")
+        proof.methods = list(dict.fromkeys(methods + proof.methods))
+    left = multi_factor.rules_left(user, proof.methods)
+    if left:
+        raise multi_factor.unproven(cloud, user, domain, proof.methods, left)
 
 
 def prove(cloud: Cloud, auth: Auth) -> Proof:
@@ -157,6 +189,7 @@ def prove(cloud: Cloud, auth: Auth) -> Proof:
                 parent=proof.parent or one.parent,
                 application_credential=proof.application_credential or one.application_credential,
                 federation=proof.federation or one.federation,
+                access_token=proof.access_token or one.access_token,
             )
     if proof is None:
         raise refuse("no method proved anything")
@@ -281,10 +314,19 @@ def _by_mapped(cloud: Cloud, part: ByMapped) -> Proof:
     return proof
 
 
+def _by_oauth1(cloud: Cloud, part: ByOauth1) -> Proof:
+    if part.signed is None:
+        raise BadRequest("Expecting to find a header Authorization with OAuth parameters.")
+    with cloud.db.read() as tx:
+        row = oauth1.signer(tx, cloud, part.signed)
+    return Proof(row.user_id, ["oauth1"], row.expires_at, access_token=row)
+
+
 _METHODS: dict[str, Any] = {
     "mapped": _by_mapped,
     "openid": _by_mapped,
     "saml2": _by_mapped,
+    "oauth1": _by_oauth1,
     "password": _by_password,
     "token": _by_token,
     "application_credential": _by_application_credential,
@@ -322,6 +364,8 @@ def issue(cloud: Cloud, auth: Auth, proof: Proof) -> Token:
             more["application_credential_id"] = proof.application_credential.id
         if proof.federation is not None:
             more["idp_id"], more["protocol_id"] = proof.federation
+        if proof.access_token is not None:
+            more["access_token_id"] = proof.access_token.id
         return token.issue(
             tx,
             cloud,
@@ -340,6 +384,10 @@ def _root_audit(proof: Proof) -> str | None:
 
 
 def _target(tx: Tx, user: Row, scope: Scope | None, proof: Proof) -> tuple[int, str]:
+    if proof.access_token is not None:
+        if scope is not None:
+            raise refuse("an access token is for its own project")
+        return PROJECT, proof.access_token.project_id
     if proof.application_credential is not None:
         project_id = proof.application_credential.project_id
         if scope is not None and (scope.domain or scope.system or scope.unscoped is not UNSET):
@@ -407,6 +455,8 @@ def _project(tx: Tx, ref: ProjectRef) -> Row:
 
 def _of_trust(cloud: Cloud, proof: Proof, trust_id: str) -> Token:
     """A token that acts on a trust, which is used once more by it."""
+    if proof.application_credential is not None or proof.access_token is not None:
+        raise refuse("what is limited to a project can't act on a trust")
     with cloud.db.begin() as tx:
         trust = credential.find_trust(tx, trust_id)
         user = users.find(tx, proof.user_id)

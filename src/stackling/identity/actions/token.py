@@ -205,7 +205,7 @@ def authenticator(cloud: Cloud) -> Callable[[str], Caller]:
     """A function from a token's text to its bearer, who is shared by all that ask; it raises Unauthorized."""
     known = tokens(cloud)
 
-    def authenticate(text: str) -> Caller:
+    def authenticate(text: str, held: Cloud = cloud) -> Caller:  # `known` holds its cloud but weakly
         return known.look(text).caller
 
     return authenticate

@@ -116,7 +116,7 @@ def finish(
     if came.idp_id is not None and came.protocol_id is not None:
         proof.federation = came.idp_id, came.protocol_id
     identity = authentication.Identity(methods=[came.method])
-    return authentication.issue(cloud, authentication.Auth(identity, scope="unscoped"), proof), begun.origin
+    return authentication.admit(cloud, authentication.Auth(identity, scope="unscoped"), proof), begun.origin
 
 
 def only_provider(cloud: Cloud, protocol_id: str) -> str:

@@ -17,6 +17,7 @@ from stackling.identity.api import (
     endpoint_group,
     federated_user,
     federation,
+    gone,
     group,
     limit,
     oauth1,
@@ -47,6 +48,7 @@ _ROOMS = (
     oauth1,
     limit,
     federation,
+    gone,
     oidc,
     federated_user,
     websso,
@@ -58,11 +60,13 @@ _NO_SUCH_PAGE = (
 
 
 def routes(cloud: Cloud) -> Iterable[tuple[str, object]]:
-    for room in _ROOMS:
-        for path, kind in room.ROUTES:
-            yield path, kind(cloud)
+    made = [(path, kind(cloud)) for room in _ROOMS for path, kind in room.ROUTES]
     for built in (auth, assignment, policy_document):
-        yield from built.routes(cloud)
+        made += built.routes(cloud)
+    for _, resource in made:
+        if isinstance(resource, (version.Versions, version.Version)):
+            resource.paths = [path for path, _ in made]
+    return made
 
 
 def envelope(problem: Problem) -> Envelope:

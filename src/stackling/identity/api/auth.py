@@ -8,7 +8,9 @@ from stackling.base.errors import NotFound
 from stackling.identity.actions import authentication, permission, token
 from stackling.identity.actions import project as project_actions
 from stackling.identity.actions.authentication import Auth
+from stackling.identity.actions.multi_factor import Unproven
 from stackling.identity.api import project as project_api
+from stackling.identity.api.oauth1 import signed
 from stackling.identity.api.resource import Resource, empty, filtered, truth
 from stackling.identity.state import grants
 from stackling.identity.state.project import project
@@ -30,7 +32,14 @@ class Tokens(Resource):
         for part in (auth.identity.mapped, auth.identity.openid):
             if part is not None and part.access_token is None:
                 part.access_token = bearer(req)
-        made = authentication.login(self.cloud, auth)
+        if auth.identity.oauth1 is not None:
+            auth.identity.oauth1.signed = signed(req, self.cloud)
+        try:
+            made = authentication.login(self.cloud, auth, req.get_header("OpenStack-Auth-Receipt"))
+        except Unproven as e:
+            resp.status, resp.media = "401 Unauthorized", e.body
+            resp.set_header("OpenStack-Auth-Receipt", e.receipt)
+            return
         resp.status = "201 Created"
         self._show(req, resp, made)
 

@@ -2,14 +2,24 @@
 
 from typing import Any
 
+import msgspec
 from falcon import Request, Response
 
 from stackling.base import rest
+from stackling.identity.api import home
 from stackling.identity.api.resource import ROOT, Resource
 
 
 class _Discovery(Resource):
     public = True
+    paths: list[str] = []  # all of the API, for its JSON Home
+
+    def at_home(self, req: Request, resp: Response, prefix: str) -> bool:
+        """Answer with the JSON Home if that is asked for."""
+        if "application/json-home" not in (req.get_header("Accept") or ""):
+            return False
+        resp.content_type, resp.data = "application/json-home", msgspec.json.encode(home.document(self.paths, prefix))
+        return True
 
     def version(self, req: Request) -> dict[str, Any]:
         return {
@@ -27,6 +37,8 @@ class Versions(_Discovery):
     """/"""
 
     def on_get(self, req: Request, resp: Response) -> None:
+        if self.at_home(req, resp, "/v3"):
+            return
         resp.status = "300 Multiple Choices"
         resp.set_header("Location", f"{rest.base_url(req, self.cloud)}{ROOT}/")
         resp.media = {"versions": {"values": [self.version(req)]}}
@@ -36,7 +48,8 @@ class Version(_Discovery):
     """/v3"""
 
     def on_get(self, req: Request, resp: Response) -> None:
-        resp.media = {"version": self.version(req)}
+        if not self.at_home(req, resp, ""):
+            resp.media = {"version": self.version(req)}
 
 
 ROUTES = (("/", Versions), ("/v3", Version))

@@ -46,11 +46,11 @@ class _Websso(Resource):
             )
         if state is None or code is None:
             origin = rest.one_param(req, "origin")
-            there, cookie = actions.begin(self.cloud, idp_id, protocol_id, origin, here)
+            there, fresh = actions.begin(self.cloud, idp_id, protocol_id, origin, here)
             # Lax, as the way back is a link from another site. Strict would not be sent along.
             resp.set_cookie(
                 _COOKIE,
-                cookie,
+                fresh,
                 max_age=actions.PATIENCE,
                 path=f"{ROOT}/auth/OS-FEDERATION",
                 secure=secure,
@@ -60,8 +60,9 @@ class _Websso(Resource):
             resp.status = "302 Found"
             resp.set_header("Location", there)
             return
-        cookie_values = req.get_cookie_values(_COOKIE) or [None]
-        made, origin = actions.finish(self.cloud, idp_id, protocol_id, cookie_values[0], state, code)
+        cookies = req.get_cookie_values(_COOKIE)
+        cookie = cookies[0] if cookies else None
+        made, origin = actions.finish(self.cloud, idp_id, protocol_id, cookie, state, code)
         resp.unset_cookie(_COOKIE, path=f"{ROOT}/auth/OS-FEDERATION", same_site="Lax")
         resp.content_type = "text/html; charset=utf-8"
         resp.set_header("Content-Security-Policy", f"default-src 'none'; script-src 'sha256-{_SCRIPT_HASH}'")

@@ -123,7 +123,7 @@ def _begin(tx: Tx, cloud: Cloud, caller: Caller, id: str, state: State, length: 
     if row.state != State.QUEUED:
         raise Conflict(f"Image status transition from {row.state} to {state} is not allowed")
     unset = [name for name in ("disk_format", "container_format") if getattr(row, name) is None]
-    if unset:
+    if unset and state == State.SAVING:
         raise BadRequest(f"Properties {', '.join(unset)} must be set prior to saving data.")
     if length is not None:
         _fits(cloud, id, length)
@@ -131,9 +131,12 @@ def _begin(tx: Tx, cloud: Cloud, caller: Caller, id: str, state: State, length: 
             raise TooLarge(f"There is not enough disk space on the image storage media for {length} bytes.")
     now = cloud.clock.now()
     values = {"state": state, "upload": ids.uuid4(), "heard_at": now, "updated_at": now}
-    row = tx.execute(sa.update(image).where(image.c.id == id).values(**values).returning(image)).one()
+    queued = sa.and_(image.c.id == id, image.c.state == State.QUEUED)
+    begun = tx.execute(sa.update(image).where(queued).values(**values).returning(image)).first()
+    if begun is None:
+        raise Conflict(f"Another upload to image {id} began at this moment")
     jobs.start(tx, KIND, id, now=now, delay=GIVEN_UP_AFTER.total_seconds())
-    return row
+    return begun
 
 
 def _write(tx: Tx, row: Row, columns: Mapping[str, Any]) -> None:

@@ -43,6 +43,15 @@ class NewImage(Struct, kw_only=True):
     properties: Mapping[str, str | None] = {}
 
 
+def _of_many(table: sa.Table, order: str) -> sa.Select[Any]:
+    return sa.select(table).where(table.c.image_id.in_(sa.bindparam("ids", expanding=True))).order_by(table.c[order])
+
+
+# Statements of every request are built once: building them costs more than running them.
+_ONE = sa.select(image).where(image.c.id == sa.bindparam("id"))
+_PROPERTIES, _TAGS = _of_many(image_property, "name"), _of_many(image_tag, "value")
+
+
 def target(row: Row, member_id: str | None = None) -> dict[str, Any]:
     """An image as the policy sees it. `member_id` is the project that the call is about, if it is a member."""
     return {
@@ -108,7 +117,7 @@ def set_tags(tx: Tx, id: str, wanted: Iterable[str]) -> None:
 
 def find(tx: Tx, caller: Caller, id: str) -> Row:
     """An image that the caller can see at all. Raises NotFound."""
-    row = tx.execute(sa.select(image).where(image.c.id == id)).first()
+    row = tx.execute(_ONE, {"id": id}).first()
     if row is None or not (
         caller.is_admin
         or row.project_id == caller.project_id
@@ -147,8 +156,7 @@ def properties(tx: Tx, id: str) -> dict[str, str | None]:
 def properties_of(tx: Tx, image_ids: Iterable[str]) -> dict[str, dict[str, str | None]]:
     """The properties of many images in one statement, by image id."""
     found: dict[str, dict[str, str | None]] = {}
-    query = sa.select(image_property).where(image_property.c.image_id.in_(list(image_ids))).order_by(image_property.c.name)
-    for row in tx.execute(query):
+    for row in tx.execute(_PROPERTIES, {"ids": list(image_ids)}):
         found.setdefault(row.image_id, {})[row.name] = row.value
     return found
 
@@ -156,8 +164,7 @@ def properties_of(tx: Tx, image_ids: Iterable[str]) -> dict[str, dict[str, str |
 def tags_of(tx: Tx, image_ids: Iterable[str]) -> dict[str, list[str]]:
     """The tags of many images in one statement, by image id."""
     found: dict[str, list[str]] = {}
-    query = sa.select(image_tag).where(image_tag.c.image_id.in_(list(image_ids))).order_by(image_tag.c.value)
-    for row in tx.execute(query):
+    for row in tx.execute(_TAGS, {"ids": list(image_ids)}):
         found.setdefault(row.image_id, []).append(row.value)
     return found
 

@@ -1,6 +1,8 @@
 """Tasks: finding them. They are made by imports (`image_import`) and worked on in `steps.task`."""
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from msgspec import Struct
@@ -31,7 +33,7 @@ class Search(Struct, kw_only=True):
     marker: str | None = None
 
 
-def create(tx: Tx, cloud: Cloud, caller: Caller, *, type: Type, image_id: str, project_id: str, input: dict[str, object]) -> Row:
+def create(tx: Tx, cloud: Cloud, caller: Caller, *, type: Type, image_id: str, project_id: str, input: Mapping[str, Any]) -> Row:
     """Record a task and have it worked on."""
     now = cloud.clock.now()
     values = {
@@ -44,7 +46,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, *, type: Type, image_id: str, p
         "image_id": image_id,
         "user_id": caller.user_id,
         "request_id": caller.request_id,
-        "input": input,
+        "input": dict(input),
     }
     row = tx.execute(sa.insert(image_task).values(**values).returning(image_task)).one()
     jobs.start(tx, KIND, row.id, now=now)

@@ -4,7 +4,20 @@ from collections.abc import Iterable
 
 from stackling.base.cloud import Cloud
 from stackling.base.rest import Service
-from stackling.image.api import data, image, info, member, schema, tag, version
+from stackling.image.api import (
+    data,
+    image,
+    image_import,
+    info,
+    member,
+    metadef_definition,
+    metadef_namespace,
+    metadef_resource_type,
+    schema,
+    tag,
+    task,
+    version,
+)
 from stackling.image.api.envelope import envelope
 
 
@@ -23,6 +36,22 @@ def routes(cloud: Cloud) -> Iterable[tuple[str, object]]:
     yield "/v2/info/stores", info.Stores()
     yield "/v2/info/stores/detail", info.StoresDetail(cloud)
     yield "/v2/info/usage", info.Usage(cloud)
+    yield "/v2/images/{image_id}/stage", image_import.Stage(cloud)
+    yield "/v2/images/{image_id}/import", image_import.Import(cloud)
+    yield "/v2/images/{image_id}/tasks", image_import.Tasks(cloud)
+    yield "/v2/tasks", task.Tasks(cloud)
+    yield "/v2/tasks/{task_id}", task.Task(cloud)
+    yield "/v2/metadefs/resource_types", metadef_resource_type.ResourceTypes(cloud)
+    yield "/v2/metadefs/namespaces", metadef_namespace.Namespaces(cloud)
+    yield "/v2/metadefs/namespaces/{namespace}", metadef_namespace.Namespace(cloud)
+    yield "/v2/metadefs/namespaces/{namespace}/resource_types", metadef_resource_type.Associations(cloud)
+    yield "/v2/metadefs/namespaces/{namespace}/resource_types/{name}", metadef_resource_type.Association(cloud)
+    yield "/v2/metadefs/namespaces/{namespace}/objects", metadef_definition.Objects(cloud)
+    yield "/v2/metadefs/namespaces/{namespace}/objects/{name}", metadef_definition.Object(cloud)
+    yield "/v2/metadefs/namespaces/{namespace}/properties", metadef_definition.Properties(cloud)
+    yield "/v2/metadefs/namespaces/{namespace}/properties/{name}", metadef_definition.Property(cloud)
+    yield "/v2/metadefs/namespaces/{namespace}/tags", metadef_definition.Tags(cloud)
+    yield "/v2/metadefs/namespaces/{namespace}/tags/{name}", metadef_definition.Tag(cloud)
     for name in schema.SCHEMAS:
         yield f"/v2/schemas/{name}", schema.Schema(name)
 

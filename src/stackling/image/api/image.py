@@ -15,6 +15,7 @@ from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Conflict, Forbidden, UnsupportedMediaType
 from stackling.base.rest import base_url, caller, convert, json_body
 from stackling.image.actions import image
+from stackling.image.actions.image_import import METHODS, STORES
 from stackling.image.actions.search import listed
 from stackling.image.api import query
 from stackling.image.inspection import DISK_FORMATS
@@ -80,9 +81,18 @@ def _writable(name: str) -> None:
         raise Forbidden(f"Attribute '{name}' is reserved.")
 
 
+# What is told of the last import; there is one store, `file`.
+_IMPORTED: dict[str | None, dict[str, str]] = {
+    "running": {"os_glance_importing_to_stores": "file", "os_glance_failed_import": ""},
+    "done": {"os_glance_importing_to_stores": "", "os_glance_failed_import": ""},
+    "failed": {"os_glance_importing_to_stores": "", "os_glance_failed_import": "file"},
+}
+
+
 def view(row: Row, properties: dict[str, str | None], tags: list[str]) -> dict[str, Any]:
     return {
         **properties,
+        **_IMPORTED.get(row.imported, {}),
         "id": row.id,
         "name": row.name,
         "status": row.state,
@@ -116,6 +126,30 @@ def shown(tx: Tx, rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [view(r, properties.get(r.id, {}), tags.get(r.id, [])) for r in rows]
 
 
+def wanted(given: Any) -> image.NewImage:
+    """A new image as a body asks for it. Raises BadRequest, Forbidden (what only the cloud sets)."""
+    if not isinstance(given, dict):
+        raise BadRequest("Malformed request body: an image is an object")
+    for name in given:
+        if name not in BASE:
+            _writable(name)
+    base = _base({k: v for k, v in given.items() if k in BASE})
+    return image.NewImage(
+        id=_or(base.id, None),
+        name=_or(base.name, None),
+        visibility=_or(base.visibility, Visibility.SHARED),
+        owner=_or(base.owner, None),
+        protected=_or(base.protected, False),
+        hidden=_or(base.os_hidden, False),
+        disk_format=_or(base.disk_format, None),
+        container_format=_or(base.container_format, None),
+        min_disk=_or(base.min_disk, 0),
+        min_ram=_or(base.min_ram, 0),
+        tags=_or(base.tags, []),
+        properties={k: _property(k, v) for k, v in given.items() if k not in BASE},
+    )
+
+
 class Images:
     """/v2/images"""
 
@@ -135,32 +169,14 @@ class Images:
         resp.media = media
 
     def on_post(self, req: Request, resp: Response) -> None:
-        given = json_body(req)
-        if not isinstance(given, dict):
-            raise BadRequest("Malformed request body: an image is an object")
-        for name in given:
-            if name not in BASE:
-                _writable(name)
-        base = _base({k: v for k, v in given.items() if k in BASE})
-        want = image.NewImage(
-            id=_or(base.id, None),
-            name=_or(base.name, None),
-            visibility=_or(base.visibility, Visibility.SHARED),
-            owner=_or(base.owner, None),
-            protected=_or(base.protected, False),
-            hidden=_or(base.os_hidden, False),
-            disk_format=_or(base.disk_format, None),
-            container_format=_or(base.container_format, None),
-            min_disk=_or(base.min_disk, 0),
-            min_ram=_or(base.min_ram, 0),
-            tags=_or(base.tags, []),
-            properties={k: _property(k, v) for k, v in given.items() if k not in BASE},
-        )
+        want = wanted(json_body(req))
         with self.cloud.db.begin() as tx:
             row = image.create(tx, self.cloud, caller(req), want)
             made = shown(tx, [row])[0]
         resp.status, resp.media = "201 Created", made
         resp.location = f"{base_url(req, self.cloud)}/image/v2/images/{row.id}"
+        resp.set_header("OpenStack-image-import-methods", ",".join(METHODS))
+        resp.set_header("OpenStack-image-store-ids", ",".join(STORES))
 
 
 def _or(value: Any, default: Any) -> Any:

@@ -6,6 +6,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.rest import caller
 from stackling.image import store
 from stackling.image.actions import usage
+from stackling.image.actions.image_import import METHODS
 
 
 class Import:
@@ -13,7 +14,7 @@ class Import:
 
     def on_get(self, req: Request, resp: Response) -> None:
         resp.media = {
-            "import-methods": {"description": "Import methods available.", "type": "array", "value": []},
+            "import-methods": {"description": "Import methods available.", "type": "array", "value": list(METHODS)},
         }
 
 

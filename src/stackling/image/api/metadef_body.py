@@ -1,7 +1,7 @@
 """What metadata definitions look like on the wire, coming in and going out."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -14,6 +14,8 @@ from stackling.base.errors import BadRequest, Forbidden
 from stackling.base.rest import convert, integer, json_body
 from stackling.image.actions import metadef_definition
 from stackling.image.state.metadef import Visibility
+
+T = TypeVar("T")
 
 ROOT = "/v2/metadefs/namespaces"
 MOST = 1000
@@ -108,7 +110,7 @@ class Namespace(Struct, kw_only=True, forbid_unknown_fields=True):
     tags: list[Tag] = []
 
 
-def sent[T](req: Request, kind: type[T]) -> T:
+def sent(req: Request, kind: type[T]) -> T:
     """The body as `kind`. Raises Forbidden when it sets what only the cloud sets, BadRequest naming a wrong field."""
     given = json_body(req)
     if isinstance(given, dict):

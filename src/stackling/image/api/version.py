@@ -8,7 +8,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.rest import base_url
 
 # The list tells what exists; upstream leaves out what a deployment does not offer (several stores, the image cache).
-VERSIONS = ("v2.9", "v2.7", "v2.6", "v2.5", "v2.4", "v2.3", "v2.2", "v2.1", "v2.0")
+VERSIONS = ("v2.12", "v2.9", "v2.7", "v2.6", "v2.5", "v2.4", "v2.3", "v2.2", "v2.1", "v2.0")
 
 
 class Versions:

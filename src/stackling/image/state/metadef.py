@@ -1,6 +1,7 @@
 """Metadata definitions: namespaces, and the objects, properties and tags that they define for kinds of resources."""
 
 import enum
+from typing import Any
 
 from sqlalchemy import Boolean, Column, DateTime, ForeignKey, String, Table, Text, UniqueConstraint
 
@@ -24,7 +25,7 @@ metadef_namespace = Table(
 )
 
 
-def _defined() -> list[Column[str]]:
+def _defined() -> list[Column[Any]]:
     """What everything that a namespace defines has."""
     return [
         Column("id", String(36), primary_key=True),

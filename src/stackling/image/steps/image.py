@@ -2,7 +2,7 @@
 
 from stackling.base.cloud import Cloud
 from stackling.base.db import Row
-from stackling.base.jobs import Machine, Outcome, gone, settle, wait
+from stackling.base.jobs import Machine, Outcome, done, gone, settle, wait
 from stackling.image import store
 from stackling.image.actions.data import GIVEN_UP_AFTER
 from stackling.image.actions.image import KIND
@@ -11,9 +11,11 @@ from stackling.image.state.image import State, image
 machine = Machine(KIND, image)
 
 
-@machine.step(State.SAVING, within=None)
+@machine.step(State.SAVING, State.UPLOADING, within=None)
 def watch(row: Row, cloud: Cloud) -> Outcome:
     """The upload runs in a request. One that has been silent for too long died with its process."""
+    if row.upload is None:
+        return done()  # staged: it waits for its import
     silent = cloud.clock.now() - (row.heard_at or row.updated_at)
     if silent < GIVEN_UP_AFTER:
         return wait((GIVEN_UP_AFTER - silent).total_seconds(), "data is arriving")

@@ -69,18 +69,18 @@ def plugs(tx: Tx, server_id: str) -> list[Plug]:
     return plugs_of(tx, [server_id])[server_id]
 
 
-def plugs_of(tx: Tx, server_ids: Sequence[str]) -> dict[str, list[Plug]]:
-    """The ports of each of the servers in the order in which they were attached."""
+def plugs_of(tx: Tx, server_ids: Sequence[str], *, metadata: bool = True) -> dict[str, list[Plug]]:
+    """The ports of each of the servers in the order in which they were attached; without `metadata` two statements cheaper."""
     found: dict[str, list[Plug]] = {id: [] for id in server_ids}
     for start in range(0, len(server_ids), _AT_ONCE):
         some = list(server_ids[start : start + _AT_ONCE])
         query = sa.select(port).where(port.c.device_id.in_(some), port.c.device_owner.like("compute:%"))
-        for plug in _described(tx, list(tx.execute(query.order_by(port.c.plug_order, port.c.created_at, port.c.id)))):
+        for plug in _described(tx, list(tx.execute(query.order_by(port.c.plug_order, port.c.created_at, port.c.id))), metadata):
             found[plug.server_id].append(plug)
     return found
 
 
-def _described(tx: Tx, rows: list[Row]) -> list[Plug]:
+def _described(tx: Tx, rows: list[Row], with_metadata: bool) -> list[Plug]:
     if not rows:
         return []
     port_ids = [r.id for r in rows]
@@ -100,7 +100,8 @@ def _described(tx: Tx, rows: list[Row]) -> list[Plug]:
         some = network_ids[start : start + _AT_ONCE]
         nets |= {n.id: n for n in tx.execute(sa.select(network).where(network.c.id.in_(some)))}
         subnet_rows |= {s.id: s for of_one in subnets.of_networks(tx, some).values() for s in of_one}
-        metadata |= _metadata(tx, some, subnet_rows)
+        if with_metadata:
+            metadata |= _metadata(tx, some, subnet_rows)
     made = []
     for row in rows:
         ends = {f.fixed_ip_address: f.floating_ip_address for f in leads.get(row.id, [])}

@@ -248,7 +248,7 @@ def _summaries(req: Request, found: list[Candidate], stock: Stock, classes: set[
     ids = {id for c in found for id in c.take}
     if since(req, 1, 29):
         ids = {id for used in ids for id in stock.tree(stock.rows[used].root_id)}
-    made = {}
+    made: dict[str, Any] = {}
     for id in sorted(ids):
         row = stock.rows[id]
         shown = {
@@ -256,9 +256,10 @@ def _summaries(req: Request, found: list[Candidate], stock: Stock, classes: set[
             for name, i in stock.have[id].items()
             if since(req, 1, 27) or name in classes
         }
-        made[id] = {"resources": shown}
+        one: dict[str, Any] = {"resources": shown}
         if since(req, 1, 17):
-            made[id]["traits"] = sorted(stock.traits[id])
+            one["traits"] = sorted(stock.traits[id])
         if since(req, 1, 29):
-            made[id] |= {"parent_provider_uuid": row.parent_id, "root_provider_uuid": row.root_id}
+            one |= {"parent_provider_uuid": row.parent_id, "root_provider_uuid": row.root_id}
+        made[id] = one
     return made

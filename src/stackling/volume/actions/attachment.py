@@ -40,20 +40,28 @@ def found(tx: Tx, id: str) -> Row | None:
 
 def of_volumes(tx: Tx, volume_ids: Iterable[str]) -> dict[str, list[Row]]:
     """The attachments of many volumes in one statement, by volume id, oldest first."""
-    return _by(tx, attachment.c.volume_id, volume_ids)
+    return _by(tx, "volume_id", volume_ids)
 
 
 def of_servers(tx: Tx, server_ids: Iterable[str]) -> dict[str, list[Row]]:
     """The attachments of many servers in one statement, by server id, oldest first."""
-    return _by(tx, attachment.c.server_id, server_ids)
+    return _by(tx, "server_id", server_ids)
 
 
-def _by(tx: Tx, column: sa.Column[Any], wanted: Iterable[str]) -> dict[str, list[Row]]:
+def _by(tx: Tx, name: str, wanted: Iterable[str]) -> dict[str, list[Row]]:
     made: dict[str, list[Row]] = {}
-    query = sa.select(attachment).where(column.in_(list(wanted))).order_by(attachment.c.created_at, attachment.c.id)
-    for row in tx.execute(query):
-        made.setdefault(row._mapping[column.key], []).append(row)
+    for row in tx.execute(_QUERIES[name], {"ids": list(wanted)}):
+        made.setdefault(row._mapping[name], []).append(row)
     return made
+
+
+def _of_many(column: sa.Column[Any]) -> sa.Select[Any]:
+    query = sa.select(attachment).where(column.in_(sa.bindparam("ids", expanding=True)))
+    return query.order_by(attachment.c.created_at, attachment.c.id)
+
+
+# Built once: building a statement costs more than running it.
+_QUERIES = {name: _of_many(attachment.c[name]) for name in ("volume_id", "server_id")}
 
 
 def backend_of(tx: Tx, volume_id: str) -> str:

@@ -101,8 +101,11 @@ def shown_specs(caller: Caller, specs: Mapping[str, str]) -> dict[str, str] | No
 
 
 def names(tx: Tx, type_ids: Iterable[str]) -> dict[str, str]:
-    query = sa.select(volume_type.c.id, volume_type.c.name).where(volume_type.c.id.in_(set(type_ids)))
-    return {r.id: r.name for r in tx.execute(query)}
+    """The names of types, by id."""
+    return {r.id: r.name for r in tx.execute(_NAMES, {"ids": list(set(type_ids))})}
+
+
+_NAMES = sa.select(volume_type.c.id, volume_type.c.name).where(volume_type.c.id.in_(sa.bindparam("ids", expanding=True)))
 
 
 def create(
