@@ -12,6 +12,7 @@ of image, flavors and networks, microversions) is looked up. Ends with the count
 
 import argparse
 import configparser
+import csv
 import os
 import re
 import subprocess
@@ -134,15 +135,19 @@ def wanted(known: list[str], area: str | None, file: Path | None, only: str | No
 def summary(work: Path, environ: dict[str, str]) -> int:
     """Print the ids that failed and were skipped, and the counts."""
     last = subprocess.run(["stestr", "last", "--subunit"], cwd=work, env=environ, capture_output=True, check=False).stdout
-    rows = subprocess.run(["subunit2csv", "--no-passthrough"], input=last, env=environ, capture_output=True, check=False).stdout.decode().splitlines()[1:]
-    outcome: dict[str, list[str]] = {}
-    for row in rows:
-        id, status = row.split(",")[:2]
-        outcome.setdefault(status, []).append(id)
+    told = subprocess.run(["subunit2csv", "--no-passthrough"], input=last, env=environ, capture_output=True, check=False).stdout.decode()
+    outcome: dict[str, set[str]] = {"success": set(), "fail": set(), "skip": set()}
+    for row in list(csv.reader(told.splitlines()))[1:]:
+        outcome.setdefault(row[1], set()).add(row[0].split("[")[0])
+    ids = {i.split("[")[0] for i in (work / "ids").read_text().split("\n") if i}
+    seen = set().union(*outcome.values())
+    skipped_classes = tuple(i[len("setUpClass (") : -1] for i in outcome["skip"] if i.startswith("setUpClass"))
+    for id in ids - seen:  # a class whose preparation failed or was skipped tells of itself only
+        outcome["skip" if id.rpartition(".")[0] in skipped_classes else "fail"].add(id)
     for status in ("fail", "skip"):
-        for id in sorted(outcome.get(status, [])):
+        for id in sorted(outcome[status]):
             print(f"{status}: {id}")
-    count = {s: len(outcome.get(s, [])) for s in ("success", "fail", "skip")}
+    count = {s: len(outcome[s] & ids) for s in ("success", "fail", "skip")}
     print(f"{count['success']} passed, {count['fail']} failed, {count['skip']} skipped")
     return 0 if count["success"] and not count["fail"] else 1
 

@@ -140,7 +140,7 @@ def test_without_a_floating_ip_it_reaches_the_outside_as_its_router(cloud: HostC
     with http.server.ThreadingHTTPServer((outside, 0), Handler) as web:
         threading.Thread(target=web.serve_forever, daemon=True).start()
         fetch = f"while sleep 1; do timeout 5 wget -q -O - http://{outside}:{web.server_port}/ >> /tmp/outside; done"
-        guest.ssh(f"nohup sh -c '{fetch}' > /dev/null 2>&1 &")
+        guest.ssh(f"(trap '' HUP; {fetch}) > /dev/null 2>&1 &")
         cloud.sdk.network.update_ip(guest.floating.id, port_id=None)
         try:
             until(lambda: mine in seen, 15, f"a request from {mine}")

@@ -349,9 +349,10 @@ class _Outer:
             return
         if service.before:
             service.before(req)
-        roots = (service.prefix, service.prefix + service.version_root)
-        if not service.trailing_slash and req.env.get("PATH_INFO", "").endswith("/") and req.path not in roots:
-            raise falcon.HTTPRouteNotFound()
+        if not service.trailing_slash and req.env.get("PATH_INFO", "").endswith("/"):
+            below = req.path[len(service.prefix) :]
+            if below.count("/") > 1 or below[:2] not in ("", "/v"):  # version documents are the exception
+                raise falcon.HTTPRouteNotFound()
 
     def _strip_project(self, req: Request, service: Service) -> None:
         root = service.prefix + service.version_root

@@ -21,6 +21,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.errors import Error, Forbidden
 from stackling.boot import schema
 from stackling.compute.driver import Hypervisor, HostUnavailable, Power
+from stackling.compute.state.host import host as compute_host_table
 from stackling.compute.state.server import State as ServerState
 from stackling.compute.state.server import server
 from stackling.compute.steps import host as compute_host
@@ -103,8 +104,13 @@ _PERIODIC = ("compute.host", "network.fabric", "volume.backend")
 
 
 def _hypervisors(cloud: Cloud) -> Iterator[Part]:
+    with cloud.db.read() as tx:
+        joined = {row.hostname: row.why for row in tx.execute(sa.select(compute_host_table.c.hostname, compute_host_table.c.why))}
     for name in cloud.hosts(Hypervisor):
         try:
+            if joined.get(name, "it has not joined the cloud yet"):
+                yield Part(name=f"host {name}", healthy=False, why=joined.get(name, "it has not joined the cloud yet"))
+                continue
             info = cloud.driver(Hypervisor, name).info()
             number = info.hypervisor_version
             release = f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
@@ -123,7 +129,7 @@ def _daemons(host: Host) -> Iterator[Part]:
         address = f"pid {daemon.pid}" if daemon.pid else ""
         yield Part(name=daemon.name, version=daemon.version, healthy=daemon.healthy, why=daemon.why, address=address, memory=_pss(daemon.pid) if daemon.pid else 0)
     for says in host.says:
-        yield Part(name="bridges", healthy=False, why=says)
+        yield Part(name="node", healthy=False, why=says)
 
 
 def _pss(pid: int) -> int:

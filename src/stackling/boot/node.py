@@ -1,12 +1,14 @@
 """The node: this host's agent with its real drivers, and the daemons that it stands on."""
 
 import contextlib
+import os
+import select
 import threading
 import time
 from pathlib import Path
 from typing import BinaryIO
 
-from stackling.base import log
+from stackling.base import jobs, log
 from stackling.base.cloud import Cloud
 from stackling.base.config import Config, ExternalNetwork
 from stackling.boot import events, ready_image
@@ -23,7 +25,7 @@ from stackling.node.daemon import DaemonError
 from stackling.node.services import Service, Services
 from stackling.volume.driver import Backend
 
-_LOOK = 15.0  # seconds between looks at the daemons
+_LOOK, _RETRY = 15.0, 3.0  # seconds between looks at the daemons, when all run and when one could not be started
 
 
 def hostname(config: Config) -> str:
@@ -83,7 +85,7 @@ class Node:
         self.fabric = OvnFabric(config.network.ovn_northbound, config.network.ovn_southbound)
         self.log = log.get("node")
         self.daemons: list[Service] = []
-        self.says: list[str] = []  # what is wrong but not fatal, one sentence each
+        self.says = ["its daemons are being started"]  # what is wrong but not fatal, one sentence each
         self._stop = threading.Event()
         cloud.plug(Fabric, self.fabric)
         cloud.plug(Hypervisor, self.agent.hypervisor, host=name)
@@ -100,7 +102,24 @@ class Node:
                 self.look()
             except Exception as e:  # noqa: BLE001 (whatever a host throws at us, the next look may find it mended)
                 self.log.error("node.look_failed", error=f"{type(e).__name__}: {e}")
-            self._stop.wait(max(0.5, _LOOK - (time.monotonic() - begun)))
+            self._stop.wait(0.5)  # a daemon that dies again and again must not take all our time
+            self._pause(_LOOK - (time.monotonic() - begun))
+
+    def _pause(self, seconds: float) -> None:
+        """Return when the time is over, or at once when a daemon dies."""
+        handles = []
+        try:
+            for daemon in self.daemons:
+                if daemon.pid is None:  # could not be started
+                    seconds = min(seconds, _RETRY)
+                else:
+                    handles.append(os.pidfd_open(daemon.pid))
+            select.select(handles, [], [], max(0.0, seconds))
+        except ProcessLookupError:
+            return
+        finally:
+            for handle in handles:
+                os.close(handle)
 
     def look(self) -> None:
         """Start what doesn't run, once; log what changed."""
@@ -109,18 +128,31 @@ class Node:
             self.daemons = self.services.ensure()
         else:
             self.daemons = self.services.status()
+        changed = False
         for daemon in self.daemons:
             old = before.get(daemon.name)
             if old is None or old.pid != daemon.pid or old.healthy != daemon.healthy:
                 tell = self.log.info if daemon.healthy else self.log.error
                 tell("node.daemon", name=daemon.name, healthy=daemon.healthy, pid=daemon.pid, why=daemon.why)
+                changed = True
         switch = next((s for s in self.daemons if s.name == "ovs-vswitchd"), None)
+        says: list[str] = []
         if switch and switch.healthy:
             try:
-                self.says = bridges.ensure(external(self.cloud.config), self.services.chassis.datapath)
+                says = bridges.ensure(external(self.cloud.config), self.services.chassis.datapath)
             except DaemonError as e:
-                self.says = [str(e)]
+                says = [str(e)]
                 self.log.error("node.bridges", says=str(e))
+        self.says = says
+        if changed:
+            self._wake()
+
+    def _wake(self) -> None:
+        """Those who look at the host now and then look now: what they missed is back."""
+        now = self.cloud.clock.now()
+        with self.cloud.db.begin() as tx:
+            for kind, id in (("compute.host", hostname(self.cloud.config)), ("network.fabric", "resync"), ("network.fabric", "ports")):
+                jobs.wake(tx, kind, id, now=now)
 
 
 def connect(cloud: Cloud) -> Node:

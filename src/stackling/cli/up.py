@@ -31,7 +31,7 @@ def up(
     if pid:
         _await(config, pid, None)
         print(f"Stackling is up already (process {pid}): {config.base_url}")
-        return 0
+        return _await_parts(config)
     _check(config, fake=setting.fake)
     if foreground:
         os.execv(sys.executable, server.command(config, fake=setting.fake))
@@ -53,7 +53,25 @@ def up(
     print(f"  try:         export OS_CLIENT_CONFIG_FILE={config.paths.config_dir}/clouds.yaml OS_CLOUD=stackling; openstack catalog list")
     print(f"  log:         {log}")
     print(f"  stop it:     stackling down{' --fake' if setting.fake else ''}")
-    return 0
+    return _await_parts(config)
+
+
+def _await_parts(config: Config, within: float = 40.0) -> int:
+    """Return the exit status: 0 when all parts are healthy, 1 with what is wrong when they don't become so."""
+    from stackling.cli.client import ask
+
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            ill = [f"{part['name']}: {part['why']}" for part in ask(config, "GET", "/stackling/v1/status")["parts"] if not part["healthy"]]
+        except Trouble as e:
+            ill = [str(e)]
+        if not ill:
+            return 0
+        if time.monotonic() > deadline:
+            print("but not all of it is healthy:", *ill, sep="\n  ", file=sys.stderr)
+            return 1
+        time.sleep(0.1)
 
 
 def _check(config: Config, *, fake: bool) -> None:
