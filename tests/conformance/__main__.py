@@ -66,6 +66,7 @@ def configuration(features: list[Path], work: Path) -> configparser.ConfigParser
     put("compute", region=region, min_compute_nodes=len(list(cloud.compute.hypervisors())), fixed_network_name="")
     put("compute", min_microversion=versions["compute"][0], max_microversion=versions["compute"][1])
     put("volume", region=region, catalog_type="block-storage", min_microversion=versions["block-storage"][0], max_microversion=versions["block-storage"][1])
+    put("volume", storage_protocol="local", vendor_name="Stackling")
     put("placement", min_microversion=versions["placement"][0], max_microversion=versions["placement"][1])
     put("image", region=region)
     put("network", region=region, public_network_id=external[0].id, floating_network_name=external[0].name)

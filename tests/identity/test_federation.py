@@ -9,6 +9,7 @@ import re
 import time
 import urllib.parse
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -136,6 +137,10 @@ def test_protocols_and_mappings(cloud: Bed, admin: User) -> None:
     assert made.json["mapping"]["rules"] == rules()
     assert admin.put(f"{FED}/mappings/m", {"mapping": {"rules": rules()}}).status == 409
     assert [m["id"] for m in admin.get(f"{FED}/mappings").json["mappings"]] == ["m"]
+    assert admin.put(f"{FED}/mappings/n", {"mapping": {"rules": rules(), "schema_version": "3.0"}}).status == 400
+    for sent, shown in (("2.0", "2.0"), (None, "2.0"), ("1.0", "1.0")):
+        changed = admin.patch(f"{FED}/mappings/m", {"mapping": {"rules": rules(), "schema_version": sent}})
+        assert (changed.status, changed.json["mapping"]["schema_version"]) == (200, shown)
     made = admin.put(f"{at}/openid", {"protocol": {"mapping_id": "m"}})
     assert made.status == 201, made
     assert made.json["protocol"]["links"]["identity_provider"].endswith("/identity_providers/acme")
@@ -392,6 +397,69 @@ def test_remote_ids(corp: Corp) -> None:
     corp.enter()
     corp.ok(200, corp.admin.patch(f"{FED}/identity_providers/corp", {"identity_provider": {"remote_ids": ["elsewhere"]}}))
     assert corp.come(corp.provider.token()).status == 403
+
+
+def test_the_attribute_federated(corp: Corp) -> None:
+    admin, cloud = corp.admin, corp.cloud
+    mine = [{"idp_id": "corp", "protocols": [{"protocol_id": "openid", "unique_id": "77"}]}]
+    made = admin.post(f"{V3}/users", {"user": {"name": "lovelace", "federated": mine}})
+    assert made.status == 201, made
+    user = made.json["user"]
+    assert user["federated"] == mine
+    assert corp.enter().id == user["id"]
+    assert admin.get(f"{V3}/users/{user['id']}").json["user"]["name"] == "lovelace"
+    for query, found in (("unique_id=77", 1), ("idp_id=corp&protocol_id=openid", 1), ("idp_id=other", 0), ("unique_id=7", 0)):
+        assert len(admin.get(f"{V3}/users?{query}").json["users"]) == found, query
+    assert "federated" not in admin.get(f"{V3}/users/{cloud.alice.id}").json["user"]
+    at = f"{V3}/users/{cloud.alice.id}"
+    assert admin.patch(at, {"user": {"federated": mine}}).status == 409
+    for wrong in (5, [5], [{"idp_id": "corp"}], [{"idp_id": "none", "protocols": [{"protocol_id": "openid", "unique_id": "1"}]}]):
+        assert admin.patch(at, {"user": {"federated": wrong}}).status == 400, wrong
+    assert admin.patch(f"{V3}/users/{user['id']}", {"user": {"federated": []}}).status == 200
+    assert corp.enter().id != user["id"]
+    # The provider goes, and with it only those who have no other way in.
+    assert admin.patch(at, {"user": {"federated": [{"idp_id": "corp", "protocols": [{"protocol_id": "openid", "unique_id": "78"}]}]}}).status == 200
+    assert corp.enter(sub="78").id == cloud.alice.id
+    corp.ok(204, admin.delete(f"{FED}/identity_providers/corp"))
+    assert "federated" not in admin.get(at).json["user"]
+
+
+def test_a_domains_manager_catches_nobodys_login(corp: Corp) -> None:
+    cloud, admin = corp.cloud, corp.admin
+    made = admin.post(f"{V3}/users", {"user": {"name": "mona", "password": "mona-pass-word"}}).json["user"]
+    corp.ok(204, admin.put(f"{V3}/domains/default/users/{made['id']}/roles/{corp.roles['manager']}"))
+    mona = cloud.login("mona", "mona-pass-word", scope={"domain": {"id": "default"}})
+    plain = {"name": "trap", "password": "trap-pass-word", "domain_id": "default"}
+    mine = [{"idp_id": "corp", "protocols": [{"protocol_id": "openid", "unique_id": "77"}]}]
+    assert mona.post(f"{V3}/users", {"user": {**plain, "federated": mine}}).status == 403
+    trap = mona.post(f"{V3}/users", {"user": plain})
+    assert trap.status == 201, trap
+    assert mona.patch(f"{V3}/users/{trap.json['user']['id']}", {"user": {"federated": mine}}).status == 403
+
+
+def test_first_logins_at_once_make_one_user(corp: Corp) -> None:
+    corp.enter(sub="warm")
+    texts = [corp.provider.token() for _ in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(corp.come, texts))
+    assert {a.status for a in answers} == {201}
+    assert len({a.json["token"]["user"]["id"] for a in answers}) == 1
+
+
+def test_the_trusts_of_a_user_whose_provider_is_off(corp: Corp) -> None:
+    cloud, ada = corp.cloud, corp.enter()
+    scoped = User(cloud, corp.scoped(ada).headers["x-subject-token"], id=ada.id)
+    trust = {"trustor_user_id": ada.id, "trustee_user_id": cloud.alice.id, "project_id": corp.project_id, "impersonation": False, "roles": [{"name": "member"}]}
+    made = corp.ok(201, scoped.post(f"{V3}/OS-TRUST/trusts", {"trust": trust}))["trust"]
+
+    def use() -> int:
+        password = {"user": {"id": cloud.alice.id, "password": cloud.alice.password}}
+        auth = {"identity": {"methods": ["password"], "password": password}, "scope": {"OS-TRUST:trust": {"id": made["id"]}}}
+        return cloud.nobody.post(f"{V3}/auth/tokens", {"auth": auth}).status
+
+    assert use() == 201
+    corp.ok(200, corp.admin.patch(f"{FED}/identity_providers/corp", {"identity_provider": {"enabled": False}}))
+    assert use() in (401, 403)
 
 
 # -- hostile tokens ----------------------------------------------------------------------------------------------------

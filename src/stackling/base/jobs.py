@@ -159,10 +159,9 @@ def start(tx: Tx, kind: str, id: str, *, now: datetime, delay: float = 0) -> Non
 
 
 def wake(tx: Tx, kind: str, id: str, *, now: datetime) -> None:
-    """Something the resource may be waiting for has happened: look now. Nothing when no job waits."""
-    tx.execute(
-        sa.update(job).where(job.c.kind == kind, job.c.resource_id == id).values(due_at=now, wakes=job.c.wakes + 1)
-    )
+    """Something the resource may care about has happened: look now. A step that waits keeps its deadline."""
+    fresh = {"kind": kind, "resource_id": id, "due_at": now, "wakes": 0, "attempts": 0, "since": now}
+    db.upsert(tx, job, fresh, {"due_at": now, "wakes": job.c.wakes + 1}, key=("kind", "resource_id"))
     db.note(tx, "job")
 
 

@@ -59,7 +59,7 @@ server = Table(
     Column("key", JSON),  # {"type", "public_key"}, a copy as well
     Column("user_data", Text),  # base64, as it came
     Column("config_drive", Boolean, nullable=False),
-    Column("admin_pass", String(255)),  # only with a config drive, and only until the first boot
+    Column("admin_pass", String(255)),  # only with a config drive, and only until the second boot
     Column("meta", JSON, nullable=False),
     Column("system_meta", JSON, nullable=False),  # image properties and trusted certificates at the time of creation
     Column("access_ip_v4", String(64), nullable=False),

@@ -140,7 +140,9 @@ def switch_on(row: Row, cloud: Cloud) -> Outcome:
         holdings.settle(tx, cloud, row, held)
         instance_action.finish(tx, cloud, row.id, row.host)
 
-    columns = {"power": Power.ON, "fault": None, "fault_at": None, "admin_pass": None, "launched_at": row.launched_at or now}
+    columns: dict[str, Any] = {"power": Power.ON, "fault": None, "fault_at": None, "launched_at": row.launched_at or now}
+    if row.launched_at is not None:
+        columns["admin_pass"] = None  # the first boot has read it
     return settle(State.ACTIVE, then=then, **columns)
 
 

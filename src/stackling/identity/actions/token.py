@@ -313,6 +313,7 @@ def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int) -> Toke
         trustor = tx.execute(_USER, {"user_id": trusted.trustor_user_id}).one_or_none()
         if trustor is None or not trustor.enabled or not trustor.domain_enabled:
             raise _refuse("the trustor is gone or disabled")
+        _check_origin(federated_users.providers_of(tx, trustor.id))
         if trusted.impersonation:
             bearer = trustor
     user = {
@@ -323,8 +324,7 @@ def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int) -> Toke
     user["password_expires_at"] = _bare(_password_end(tx, bearer.id))
     now = cloud.clock.now()
     origin = federated_users.providers_of(tx, found.id)
-    if any(o.shadow for o in origin) and not any(o.enabled for o in origin):
-        raise _refuse("the user's identity provider is disabled")
+    _check_origin(origin)
     if payload.provider:
         idp_id = _unpack(payload.provider)
         if not any((o.idp_id, o.protocol_id, o.enabled) == (idp_id, payload.protocol, True) for o in origin):
@@ -419,6 +419,12 @@ def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int) -> Toke
         until=federated_users.first_end(tx, giver, now) if origin or trusted is not None else None,
         _encoded={},
     )
+
+
+def _check_origin(origin: list[Row]) -> None:
+    """A user who was made by a login can do nothing while no provider lets him in."""
+    if any(o.shadow for o in origin) and not any(o.enabled for o in origin):
+        raise _refuse("the user's identity provider is disabled")
 
 
 def _only(tx: Tx, roles: list[Row], role_ids: list[str], *, all_of_them: bool = False) -> list[Row]:

@@ -224,7 +224,7 @@ class Rule(_Strict):
 
 class WantedMapping(msgspec.Struct, kw_only=True):
     rules: Annotated[list[Rule], Meta(min_length=1)]
-    schema_version: Annotated[str, Meta(max_length=5)] = "1.0"
+    schema_version: Annotated[str, Meta(max_length=5)] | None = None
 
 
 def _rules(want: Any) -> list[Any]:
@@ -246,6 +246,13 @@ def _rules(want: Any) -> list[Any]:
     except language.MappingInvalid as e:
         raise BadRequest(f"Invalid input for field/attribute {e}") from None
     return list(made)
+
+
+def _version(want: WantedMapping, kept: str) -> str:
+    """The schema that the mapping is written in. Raises BadRequest for one that is not known."""
+    if want.schema_version is not None and want.schema_version not in language.VERSIONS:
+        raise BadRequest("Invalid input for field/attribute schema_version: it is 1.0 or 2.0.")
+    return want.schema_version or kept
 
 
 class _Mappings(Resource):
@@ -275,14 +282,15 @@ class Mapping(_Mappings):
         want = rest.body(req, WantedMapping, key="mapping")
         with self.db.begin() as tx:
             row = actions.create_mapping(
-                tx, rest.caller(req), _id(mapping_id), _rules(want), want.schema_version
+                tx, rest.caller(req), _id(mapping_id), _rules(want), _version(want, "1.0")
             )
         resp.status, resp.media = "201 Created", {"mapping": self.shown(req, row)}
 
     def on_patch(self, req: Request, resp: Response, mapping_id: str) -> None:
         want = rest.body(req, WantedMapping, key="mapping")
-        change = {"rules": _rules(want), "schema_version": want.schema_version}
         with self.db.begin() as tx:
+            kept = actions.get_mapping(tx, rest.caller(req), mapping_id, "update_mapping").schema_version
+            change = {"rules": _rules(want), "schema_version": _version(want, kept)}
             row = actions.update_mapping(tx, rest.caller(req), mapping_id, change)
         resp.media = {"mapping": self.shown(req, row)}
 

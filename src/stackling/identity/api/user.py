@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from stackling.base import rest
 from stackling.base.db import Row, Tx
+from stackling.identity.actions import federated_attribute
 from stackling.identity.actions import group as group_actions
 from stackling.identity.actions import password as passwords
 from stackling.identity.actions import project as project_actions
@@ -38,7 +39,7 @@ class CreateUser(msgspec.Struct, kw_only=True):
     password: str | None = None
     enabled: Truth = True
     options: dict[str, Any] = {}
-    federated: list[Any] = []
+    federated: list[federated_attribute.Federated] = []
 
 
 class UpdateUser(msgspec.Struct, kw_only=True):
@@ -48,6 +49,7 @@ class UpdateUser(msgspec.Struct, kw_only=True):
     password: str | UnsetType | None = UNSET
     enabled: Truth | UnsetType = UNSET
     options: dict[str, Any] | UnsetType = UNSET
+    federated: list[federated_attribute.Federated] | UnsetType = UNSET
 
 
 def shown(row: Row, expires_at: Any = None) -> dict[str, Any]:
@@ -67,7 +69,9 @@ def shown(row: Row, expires_at: Any = None) -> dict[str, Any]:
 
 def one(tx: Tx, row: Row) -> dict[str, Any]:
     kept = users.current_password(tx, row.id)
-    return shown(row, kept.expires_at if kept is not None else None)
+    made = shown(row, kept.expires_at if kept is not None else None)
+    federated = federated_attribute.shown(tx, row.id)
+    return {**made, "federated": federated} if federated else made
 
 
 class Users(Resource):
@@ -77,6 +81,8 @@ class Users(Resource):
         with self.db.read() as tx:
             query = actions.listing(tx, rest.caller(req), rest.one_param(req, "domain_id"))
             query = filtered(req, query, users.user, "name", "enabled", "id")
+            origin = {n: rest.one_param(req, n) for n in ("idp_id", "protocol_id", "unique_id")}
+            query = federated_attribute.narrowed(query, **origin)
             rows, more = paged(req, tx, query, users.user)
             ends = users.password_ends(tx)
         made = [self.linked(req, f"/users/{r.id}", shown(r, ends.get(r.id))) for r in rows]
@@ -95,6 +101,7 @@ class Users(Resource):
         )
         with self.db.begin() as tx:
             row = actions.create(tx, self.cloud, rest.caller(req), new, hashed)
+            federated_attribute.put(tx, rest.caller(req), row.id, row.name, want.federated)
             made = one(tx, row)
         resp.status, resp.media = "201 Created", {"user": self.linked(req, f"/users/{row.id}", made)}
 
@@ -111,6 +118,7 @@ class User(Resource):
         want, extra = wanted(req, "user", UpdateUser)
         change = given(want)
         plain = change.pop("password", UNSET)
+        federated = change.pop("federated", None)
         if "enabled" in change:
             change["enabled"] = lenient(change["enabled"], "enabled")
         hashed = actions.digest(self.cloud, plain) if isinstance(plain, str) else None
@@ -120,6 +128,8 @@ class User(Resource):
             row = actions.update(
                 tx, self.cloud, rest.caller(req), user_id, change, hashed, no_password=plain is None
             )
+            if federated is not None:
+                federated_attribute.put(tx, rest.caller(req), row.id, row.name, federated)
             made = one(tx, row)
         resp.media = {"user": self.linked(req, f"/users/{user_id}", made)}
 

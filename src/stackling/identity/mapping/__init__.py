@@ -13,9 +13,10 @@ from stackling.identity.mapping.evaluation import (
     evaluate,
     try_mapping,
 )
-from stackling.identity.mapping.rules import MappingInvalid, Rule, read
+from stackling.identity.mapping.rules import VERSIONS, MappingInvalid, Rule, read
 
 __all__ = [
+    "VERSIONS",
     "DomainRef",
     "Evaluated",
     "EvaluatedGroup",

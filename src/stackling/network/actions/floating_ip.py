@@ -105,6 +105,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewFloatingIP) -> Row:
     }
     row = standard.insert(tx, floating_ip, values)
     jobs.start(tx, KIND, row.id, now=cloud.clock.now())
+    _tell_servers(tx, cloud, row.port_id)
     return row
 
 
@@ -127,6 +128,8 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: FloatingIPChange
     made = standard.change(tx, cloud, floating_ip, id, values)
     now = cloud.clock.now()
     jobs.start(tx, KIND, id, now=now)
+    if made.port_id != row.port_id:
+        _tell_servers(tx, cloud, row.port_id, made.port_id)
     return made
 
 
@@ -140,6 +143,15 @@ def remove(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int | Non
         new_port.erase(tx, cloud, own)
     standard.forget_tags(tx, [id])
     jobs.start(tx, KIND, id, now=cloud.clock.now())
+    _tell_servers(tx, cloud, row.port_id)
+
+
+def _tell_servers(tx: Tx, cloud: Cloud, *port_ids: str | None) -> None:
+    """A guest reads its public address from its metadata, which its server's step writes."""
+    for port_id in port_ids:
+        inside = ports.by_id(tx, port_id) if port_id else None
+        if inside is not None and inside.device_owner.startswith("compute:"):
+            jobs.wake(tx, "compute.server", inside.device_id, now=cloud.clock.now())
 
 
 def _ends(
