@@ -49,12 +49,27 @@ class Client:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        self.socket = socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 80), timeout=120)
+        self.address = parts.hostname or "127.0.0.1", parts.port or 80
+        self._connect()
+
+    def _connect(self) -> None:
+        self.socket = socket.create_connection(self.address, timeout=120)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
+    def _first(self, wire: bytes) -> bytes:
+        """The beginning of the answer; nothing when the server had closed the connection."""
+        try:
+            self.socket.sendall(wire)
+            return self.socket.recv(1 << 16)
+        except ConnectionError:
+            return b""
+
     def send(self, wire: bytes) -> Answer:
-        self.socket.sendall(wire)
-        got = self.socket.recv(1 << 16)
+        got = self._first(wire)
+        if not got:  # servers close what was idle for long
+            self.close()
+            self._connect()
+            got = self._first(wire)
         while (end := got.find(b"\r\n\r\n")) < 0:
             got += self._more()
         lines = got[:end].decode("latin-1").split("\r\n")

@@ -139,7 +139,7 @@ def summary(work: Path, environ: dict[str, str]) -> int:
     told = subprocess.run(["subunit2csv", "--no-passthrough"], input=last, env=environ, capture_output=True, check=False).stdout.decode()
     outcome: dict[str, set[str]] = {"success": set(), "fail": set(), "skip": set()}
     for row in list(csv.reader(told.splitlines()))[1:]:
-        outcome.setdefault(row[1], set()).add(row[0].split("[")[0])
+        outcome[row[1] if row[1] in outcome else "fail"].add(row[0].split("[")[0])
     ids = {i.split("[")[0] for i in (work / "ids").read_text().split("\n") if i}
     seen = set().union(*outcome.values())
     skipped_classes = tuple(i[len("setUpClass (") : -1] for i in outcome["skip"] if i.startswith("setUpClass"))

@@ -115,14 +115,14 @@ class Life:
         """Delete what is there; whether nothing was."""
         sdk, left = self.sdk, 0
         for listed, delete in (
-            (sdk.compute.servers, sdk.compute.delete_server),
-            (sdk.block_storage.snapshots, sdk.block_storage.delete_snapshot),
-            (sdk.block_storage.volumes, sdk.block_storage.delete_volume),
-            (sdk.network.ips, sdk.network.delete_ip),
-            (sdk.network.routers, self._delete_router),
-            (sdk.network.networks, sdk.network.delete_network),
+            (sdk.compute.servers(name=NAME), sdk.compute.delete_server),
+            (sdk.block_storage.snapshots(name=NAME), sdk.block_storage.delete_snapshot),
+            (sdk.block_storage.volumes(name=NAME), sdk.block_storage.delete_volume),
+            (sdk.network.ips(), sdk.network.delete_ip),
+            (sdk.network.routers(name=NAME), self._delete_router),
+            (sdk.network.networks(name=NAME), sdk.network.delete_network),
         ):
-            for one in listed() if listed is sdk.network.ips else listed(name=NAME):
+            for one in listed:
                 left += 1
                 with contextlib.suppress(openstack.exceptions.ConflictException, openstack.exceptions.BadRequestException):
                     delete(one.id)  # what others still use goes in the next turn

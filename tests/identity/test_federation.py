@@ -391,6 +391,17 @@ def test_tokens_end_with_provider_protocol_or_user(corp: Corp) -> None:
     assert corp.come(corp.provider.token()).status == 404
 
 
+def test_with_a_domain_go_its_providers_and_their_users(corp: Corp) -> None:
+    admin = corp.admin
+    corp.map(rules(domain={"id": "default"}), version="2.0")
+    ada = corp.enter()  # lives in another domain than the provider
+    idp = admin.get(f"{FED}/identity_providers/corp").json["identity_provider"]
+    corp.ok(200, admin.patch(f"{V3}/domains/{idp['domain_id']}", {"domain": {"enabled": False}}))
+    corp.ok(204, admin.delete(f"{V3}/domains/{idp['domain_id']}"))
+    assert admin.get(f"{FED}/identity_providers/corp").status == 404
+    assert admin.get(f"{V3}/users/{ada.id}").status == 404
+
+
 def test_remote_ids(corp: Corp) -> None:
     at = f"{FED}/identity_providers/corp/protocols/openid"
     corp.ok(200, corp.admin.patch(at, {"protocol": {"mapping_id": "corp", "remote_id_attribute": "HTTP_OIDC_ISS"}}))
@@ -610,6 +621,7 @@ def test_a_provider_that_is_away_or_lies(corp: Corp) -> None:
     provider.down = True
     assert corp.come(provider.token()).status == 503
     assert corp.come(provider.token()).status == 503
+    assert corp.cloud.nobody.get(f"{WEBSSO}?origin=x").status == 401
     assert provider.asked["/realm/.well-known/openid-configuration"] == 1
     provider.down = False
     issuer = provider.issuer

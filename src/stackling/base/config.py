@@ -148,6 +148,7 @@ class Volume(Section, frozen=True):
 class Node(Section, frozen=True):
     hostname: Annotated[str, _says("Name of this host in the cloud. Empty: the machine's own.")] = ""
     accel: Annotated[typing.Literal["auto", "kvm", "tcg"], _says("How guests run; auto boots a probe to learn whether KVM works.")] = "auto"
+    agent_port: Annotated[Port, _says("TCP port on loopback where the host's agent serves the other API processes, with mutual TLS.")] = 9501
     start_services: Annotated[bool, _says("Start Open vSwitch, OVN and libvirt where they don't run.")] = True
 
 

@@ -23,8 +23,13 @@ def admin(config: Config) -> dict[str, str]:
         "OS_REGION_NAME": config.identity.region,
     }
     if config.api.tls:
-        found["OS_CACERT"] = str(Path(config.paths.state_dir) / "keys" / "ca" / "ca.crt")
+        found["OS_CACERT"] = str(authority(config))
     return found
+
+
+def authority(config: Config) -> Path:
+    """The CA's certificate, where every user of this machine can read it."""
+    return Path(config.paths.config_dir) / "ca.pem"
 
 
 def openrc(values: dict[str, str]) -> str:
@@ -52,6 +57,12 @@ def clouds_yaml(values: dict[str, str]) -> str:
 def write(config: Config) -> None:
     """Write clouds.yaml and openrc beside the password, for root's eyes only."""
     values = admin(config)
+    if config.api.tls:
+        issuer = Path(config.paths.state_dir) / "keys" / "ca" / "ca.pem"
+        fresh = authority(config).with_name(".ca.pem.new")
+        fresh.write_bytes(issuer.read_bytes())
+        fresh.chmod(0o644)
+        fresh.replace(authority(config))
     for name, text in (("clouds.yaml", clouds_yaml(values)), ("openrc", openrc(values))):
         file = Path(config.paths.config_dir) / name
         fresh = file.with_name(f".{name}.new")

@@ -94,6 +94,10 @@ class Node:
     def run(self) -> None:
         """Keep the daemons running, for as long as the process lives."""
         events.follow(self.cloud)
+        if self.cloud.config.api.workers > 1:
+            from stackling.boot import far
+
+            self.agent.serve(far.LOOPBACK, self.cloud.config.node.agent_port, far.identity(self.cloud.config, "node"))
         if self.cloud.config.image.ready_image:
             threading.Thread(target=ready_image.offer, args=(self.cloud, self._stop), name="ready-image", daemon=True).start()
         while not self._stop.is_set():

@@ -121,6 +121,8 @@ def load(config: Config, *, fake: bool) -> Callable[..., Any]:
         log.get("supervisor").warning("worker.strays", says="ended what a process that died had running", count=ended)
     if fake:
         from stackling.boot import fake as node
+    elif not first:
+        from stackling.boot import far as node  # type: ignore[no-redef]
     else:
         from stackling.boot import node  # type: ignore[no-redef]
     part = node.connect(cloud)

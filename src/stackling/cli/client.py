@@ -4,7 +4,6 @@ import json
 import ssl
 import urllib.error
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 from stackling.base.config import Config
@@ -33,7 +32,7 @@ def _send(config: Config, method: str, path: str, body: Any, token: str) -> tupl
     request = urllib.request.Request(config.base_url + path, data, headers, method=method)
     context = None
     if config.api.tls:
-        context = ssl.create_default_context(cafile=str(Path(config.paths.state_dir) / "keys" / "ca" / "ca.crt"))
+        context = ssl.create_default_context(cafile=str(credentials.authority(config)))
     try:
         with urllib.request.urlopen(request, timeout=60, context=context) as answer:
             return answer.headers.get("X-Subject-Token") or "", json.loads(answer.read() or b"null")

@@ -76,6 +76,8 @@ def _await_parts(config: Config, within: float = 40.0) -> int:
 
 def _check(config: Config, *, fake: bool) -> None:
     """Say plainly what would stop the cloud from starting."""
+    if config.api.workers > 1 and (fake or config.database_url.startswith("sqlite")):
+        raise Trouble("several API processes need PostgreSQL and real hosts; set `url` in [database], or `workers` in [api] to 1")
     if not fake and os.geteuid() != 0:
         raise Trouble("starting a cloud needs root, for networks and virtual machines; run it with sudo, or try `stackling up --fake`")
     if holder := _listener(config.api.port, config.api.listen):
@@ -145,9 +147,9 @@ def _await(config: Config, pid: int, process: subprocess.Popen[bytes] | None, lo
         if process is not None and process.poll() is not None:
             break
         time.sleep(0.05)
-    tail = ""
-    if log is not None:
-        with log.open("rb") as f:
-            f.seek(start)
-            tail = "\n".join(f.read()[-4000:].decode(errors="replace").splitlines()[-15:])
-    raise Trouble(f"the cloud did not start; the end of {log or 'its log'}:\n{tail}")
+    if log is None:
+        raise Trouble(f"the cloud runs (process {pid}) but does not answer at {config.base_url}; see the log in {config.paths.log_dir}")
+    with log.open("rb") as f:
+        f.seek(start)
+        tail = "\n".join(f.read()[-4000:].decode(errors="replace").splitlines()[-15:])
+    raise Trouble(f"the cloud did not start; the end of {log}:\n{tail}")

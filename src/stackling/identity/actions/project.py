@@ -13,6 +13,7 @@ from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Forbidden, NotFound
 from stackling.identity.actions import named
 from stackling.identity.actions import user as user_actions
+from stackling.identity.actions.federated_user import forget_shadows
 from stackling.identity.actions.permission import can, may, target
 from stackling.identity.state import credential, grants, revision
 from stackling.identity.state import project as projects
@@ -258,6 +259,9 @@ def delete_domain(tx: Tx, cloud: Cloud, caller: Caller, domain_id: str) -> None:
     tx.execute(sa.delete(assignment).where(assignment.c.actor == "group", assignment.c.actor_id.in_(groups)))
     tx.execute(sa.delete(group).where(group.c.domain_id == row.id))
     tx.execute(sa.delete(role).where(role.c.domain_id == row.id))
+    mine = sa.select(identity_provider.c.id).where(identity_provider.c.domain_id == row.id)
+    for idp_id in tx.execute(mine).scalars().all():
+        forget_shadows(tx, idp_id)
     tx.execute(sa.delete(identity_provider).where(identity_provider.c.domain_id == row.id))
     for below in reversed(projects.descendants(tx, row.id)):
         _forget(tx, below.id)

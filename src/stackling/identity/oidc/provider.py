@@ -130,8 +130,15 @@ class Provider:
         """The provider's metadata. Raises Unavailable."""
         now = self._cloud.clock.monotonic()
         kept = self._discovered
-        if kept is None or now - kept[0] > KEEP:
+        if kept is not None and now - kept[0] <= KEEP:
+            return kept[1]
+        if now - self._failed < PAUSE:
+            raise Unavailable("The identity provider can't be asked just now; try again later.")
+        try:
             kept = self._discovered = (now, discover(self._issuer))
+        except Unavailable:
+            self._failed = self._cloud.clock.monotonic()
+            raise
         return kept[1]
 
     def _is_due(self, kid: str | None) -> bool:

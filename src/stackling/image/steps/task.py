@@ -4,6 +4,7 @@ The reading runs on a thread of its own, which the step asks after. When the pro
 nothing of an import counts before the image's row says that its data is there.
 """
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -20,7 +21,7 @@ from stackling.base.jobs import Machine, Outcome, gone, move, wait
 from stackling.image import download, store
 from stackling.image.actions import image_import
 from stackling.image.actions.data import CHUNK, absorb, active
-from stackling.image.actions.image import properties
+from stackling.image.actions.image import found, properties
 from stackling.image.actions.image_import import COPY, GLANCE, INTERFACES, STAGED
 from stackling.image.actions.task import KEPT, KIND
 from stackling.image.inspection import InspectionError
@@ -46,13 +47,13 @@ def bring_in(row: Row, cloud: Cloud) -> Outcome:
     now = cloud.clock.now()
     target = _target(row, cloud)
     if target is None:
-        store.of(cloud).remove(row.image_id)
+        _forget_deleted(row, cloud)
         return move(State.FAILURE, failure="The image was deleted.", expires_at=now + KEPT)
     if target.state != ImageState.IMPORTING or _method(row) == COPY:
         # The data is there. There is one store, so an image that has data is in all stores.
         return move(State.SUCCESS, message="", expires_at=now + KEPT, then=lambda tx: image_import.succeeded(tx, target.id, row.id))
     if row.failure is not None:
-        _forget(target, cloud)
+        store.of(cloud).remove(target.id)  # nothing of it is anybody's before the row says so
         new = row.type == Type.IMPORT
         end = State.FAILURE
         return move(end, expires_at=now + KEPT, then=lambda tx: image_import.failed(tx, cloud, target.id, row.id, new=new))
@@ -61,7 +62,9 @@ def bring_in(row: Row, cloud: Cloud) -> Outcome:
         return wait(0, "giving up", failure=f"The import took longer than {most.total_seconds():.0f} seconds.")
     try:
         ended = _running.run(row.id, lambda: _read(row, target, cloud), wait=1.0)
-    except (_Stopped, download.Refused, InspectionError, Error, OSError) as e:
+    except sa.exc.SQLAlchemyError:
+        raise  # the database was away for a moment: later again
+    except Exception as e:  # noqa: BLE001 (whatever it was, the image must not stay importing)
         return wait(0, "failed", failure=_why(e))
     mib = store.of(cloud).arrived(target.id) >> 20
     return wait(0 if ended else 1.0, "data is arriving", message="" if ended else f"Copied {mib} MiB")
@@ -84,9 +87,12 @@ def _method(row: Row) -> str:
     return str(row.input["import_req"]["method"]["name"]) if row.type == Type.API_IMAGE_IMPORT else image_import.WEB
 
 
-def _forget(target: Row, cloud: Cloud) -> None:
-    """No data of the image is left: it has none until it says so."""
-    store.of(cloud).remove(target.id)
+def _forget_deleted(row: Row, cloud: Cloud) -> None:
+    """Remove what an import brought after its image was deleted; not what belongs to a new one of the same id."""
+    with cloud.db.read() as tx:
+        known = found(tx, row.image_id)
+    if known is None:
+        store.of(cloud).remove(row.image_id)
 
 
 class _Stopped(Exception):
@@ -94,12 +100,12 @@ class _Stopped(Exception):
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, Error):
+    if isinstance(error, (Error, download.Refused)):
         return error.says
-    if isinstance(error, OSError):
-        log.get("image").warning("import.failed", error=repr(error))
-        return "The image store can't take the data now."
-    return str(error)
+    if isinstance(error, (_Stopped, InspectionError)):
+        return str(error)
+    log.get("image").warning("import.failed", trace="".join(traceback.format_exception(error)))
+    return "The image store can't take the data now." if isinstance(error, OSError) else "An unexpected error ended the import."
 
 
 def _read(row: Row, target: Row, cloud: Cloud) -> None:
