@@ -28,11 +28,26 @@ def main() -> None:
         server = f"/servers/{template.server_id}"
         for name, service, wire, status in (
             ("GET server", "compute", target.wire("compute", server), 200),
-            ("GET server, latest version", "compute", target.wire("compute", server, OpenStack_API_Version="compute latest"), 200),
+            (
+                "GET server, latest version",
+                "compute",
+                target.wire("compute", server, OpenStack_API_Version="compute latest"),
+                200,
+            ),
             ("GET network", "network", target.wire("network", f"/networks/{template.network_id}"), 200),
-            (f"list {options.servers} servers, details", "compute", target.wire("compute", "/servers/detail"), 200),
+            (
+                f"list {options.servers} servers, details",
+                "compute",
+                target.wire("compute", "/servers/detail"),
+                200,
+            ),
             (f"list {options.servers} servers", "compute", target.wire("compute", "/servers"), 200),
-            ("validate token", "identity", target.wire("identity", "/auth/tokens", X_Subject_Token=target.token), 200),
+            (
+                "validate token",
+                "identity",
+                target.wire("identity", "/auth/tokens", X_Subject_Token=target.token),
+                200,
+            ),
             ("log in by password", "identity", target.login_request(), 201),
         ):
             found[name] = _one(target.url(service), wire, status, target.pids, options)

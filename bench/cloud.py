@@ -27,7 +27,9 @@ def free_port() -> int:
 class Cloud:
     """A cloud one is logged in to. `pids`: the processes that serve it, as far as they are known; `database`: its SQLite file."""
 
-    def __init__(self, variables: dict[str, str], *, pids: list[int] | None = None, database: Path | None = None) -> None:
+    def __init__(
+        self, variables: dict[str, str], *, pids: list[int] | None = None, database: Path | None = None
+    ) -> None:
         self.variables, self.pids, self.database = variables, pids or [], database
         self.auth_url = variables["OS_AUTH_URL"].rstrip("/")
         if not self.auth_url.endswith("/v3"):
@@ -36,14 +38,28 @@ class Cloud:
         self.token = answer.headers["x-subject-token"]
         shown = answer.json["token"]
         self.project_id, self.user_id = shown["project"]["id"], shown["user"]["id"]
-        self._urls = {s["type"]: e["url"] for s in shown["catalog"] for e in s["endpoints"] if e["interface"] == "public"}
+        self._urls = {
+            s["type"]: e["url"]
+            for s in shown["catalog"]
+            for e in s["endpoints"]
+            if e["interface"] == "public"
+        }
         self._urls["identity"] = self.auth_url
         self._clients: dict[str, Client] = {}
 
     def login_request(self) -> bytes:
         v = self.variables
-        user = {"name": v["OS_USERNAME"], "domain": {"id": v.get("OS_USER_DOMAIN_ID", "default")}, "password": v["OS_PASSWORD"]}
-        scope = {"project": {"name": v["OS_PROJECT_NAME"], "domain": {"id": v.get("OS_PROJECT_DOMAIN_ID", "default")}}}
+        user = {
+            "name": v["OS_USERNAME"],
+            "domain": {"id": v.get("OS_USER_DOMAIN_ID", "default")},
+            "password": v["OS_PASSWORD"],
+        }
+        scope = {
+            "project": {
+                "name": v["OS_PROJECT_NAME"],
+                "domain": {"id": v.get("OS_PROJECT_DOMAIN_ID", "default")},
+            }
+        }
         body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
         return request(self.auth_url, "/auth/tokens", method="POST", body=body)
 
@@ -60,7 +76,9 @@ class Cloud:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return request(self.url(service), path, self.token, method=method, body=body, headers=named)
 
-    def call(self, service: str, path: str, method: str = "GET", body: Any = None, *, expect: int = 200) -> Answer:
+    def call(
+        self, service: str, path: str, method: str = "GET", body: Any = None, *, expect: int = 200
+    ) -> Answer:
         if service not in self._clients:
             self._clients[service] = Client(self.url(service))
         return self._clients[service].expect(self.wire(service, path, method, body), expect)
@@ -71,7 +89,9 @@ class Cloud:
             self._clients[service] = Client(self.url(service))
         return self._clients[service].send(self.wire(service, path)).status
 
-    def until(self, look: Callable[[], bool], what: str, *, seconds: float = 60, every: float = 0.003) -> None:
+    def until(
+        self, look: Callable[[], bool], what: str, *, seconds: float = 60, every: float = 0.003
+    ) -> None:
         """Return when `look` says so. Raises Failed when it takes longer than `seconds`."""
         ends = time.perf_counter() + seconds
         while not look():
@@ -111,7 +131,12 @@ def named_by_environment() -> Cloud:
 def own(*, fake: bool = True, environ: dict[str, str] | None = None) -> Iterator[Cloud]:
     """A cloud of the benchmark's own, on a free port and in a directory that goes with it."""
     home = Path(tempfile.mkdtemp(prefix="stackling-bench-"))
-    variables = {**os.environ, "XDG_STATE_HOME": str(home), "STACKLING_API_PORT": str(free_port()), **(environ or {})}
+    variables = {
+        **os.environ,
+        "XDG_STATE_HOME": str(home),
+        "STACKLING_API_PORT": str(free_port()),
+        **(environ or {}),
+    }
     kind = ("--fake",) if fake else ()
     try:
         command(("up", *kind), variables)
@@ -127,12 +152,16 @@ def running(variables: dict[str, str], kind: tuple[str, ...], home: Path) -> Clo
     mark = (root / "run" if root else Path("/run/stackling")) / "cloud.json"
     pids = family(int(json.loads(mark.read_text())["pid"]))
     found = json.loads(command(("env", *kind, "--format", "json"), variables))
-    return Cloud(found, pids=pids, database=(root / "state" if root else Path("/var/lib/stackling")) / "state.db")
+    return Cloud(
+        found, pids=pids, database=(root / "state" if root else Path("/var/lib/stackling")) / "state.db"
+    )
 
 
 def command(arguments: tuple[str, ...], variables: dict[str, str], *, may_fail: bool = False) -> str:
     """Run the `stackling` command and return what it printed. Raises Failed."""
-    done = subprocess.run([*STACKLING, *arguments], env=variables, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [*STACKLING, *arguments], env=variables, capture_output=True, text=True, timeout=300, check=False
+    )
     if done.returncode and not may_fail:
         raise Failed(f"stackling {' '.join(arguments)}: {done.stderr.strip()[-2000:]}")
     return done.stdout

@@ -46,10 +46,14 @@ def spread(of: Callable[[], float], rounds: int, seconds: float) -> dict[str, fl
 def network(cloud: Cloud) -> float:
     """Seconds for a network, its subnet and a port on it."""
     began = time.perf_counter()
-    id = cloud.call("network", "/networks", "POST", {"network": {"name": "bench"}}, expect=201).json["network"]["id"]
+    id = cloud.call("network", "/networks", "POST", {"network": {"name": "bench"}}, expect=201).json[
+        "network"
+    ]["id"]
     subnet = {"network_id": id, "ip_version": 4, "cidr": "10.9.0.0/24"}
     cloud.call("network", "/subnets", "POST", {"subnet": subnet}, expect=201)
-    port = cloud.call("network", "/ports", "POST", {"port": {"network_id": id}}, expect=201).json["port"]["id"]
+    port = cloud.call("network", "/ports", "POST", {"port": {"network_id": id}}, expect=201).json["port"][
+        "id"
+    ]
     took = time.perf_counter() - began
     cloud.call("network", f"/ports/{port}", "DELETE", expect=204)
     cloud.call("network", f"/networks/{id}", "DELETE", expect=204)
@@ -59,8 +63,12 @@ def network(cloud: Cloud) -> float:
 def volume(cloud: Cloud) -> float:
     """Seconds until a new volume of 1 GiB is available."""
     began = time.perf_counter()
-    id = cloud.call("volume", "/volumes", "POST", {"volume": {"size": 1, "name": "bench"}}, expect=202).json["volume"]["id"]
-    cloud.until(lambda: cloud.call("volume", f"/volumes/{id}").json["volume"]["status"] == "available", "a volume")
+    id = cloud.call("volume", "/volumes", "POST", {"volume": {"size": 1, "name": "bench"}}, expect=202).json[
+        "volume"
+    ]["id"]
+    cloud.until(
+        lambda: cloud.call("volume", f"/volumes/{id}").json["volume"]["status"] == "available", "a volume"
+    )
     took = time.perf_counter() - began
     cloud.call("volume", f"/volumes/{id}", "DELETE", expect=202)
     cloud.until(lambda: cloud.status("volume", f"/volumes/{id}") == 404, "deletion of a volume")
@@ -70,8 +78,16 @@ def volume(cloud: Cloud) -> float:
 @contextlib.contextmanager
 def kept_network(cloud: Cloud) -> Any:
     """A network for the servers."""
-    id = cloud.call("network", "/networks", "POST", {"network": {"name": "bench"}}, expect=201).json["network"]["id"]
-    cloud.call("network", "/subnets", "POST", {"subnet": {"network_id": id, "ip_version": 4, "cidr": "10.8.0.0/16"}}, expect=201)
+    id = cloud.call("network", "/networks", "POST", {"network": {"name": "bench"}}, expect=201).json[
+        "network"
+    ]["id"]
+    cloud.call(
+        "network",
+        "/subnets",
+        "POST",
+        {"subnet": {"network_id": id, "ip_version": 4, "cidr": "10.8.0.0/16"}},
+        expect=201,
+    )
     yield id
     cloud.call("network", f"/networks/{id}", "DELETE", expect=204)
 

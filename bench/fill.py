@@ -36,15 +36,27 @@ class Template(Struct):
 
 def template(cloud: Cloud) -> Template:
     """Make a network and a server through the API, and read all their rows."""
-    network = cloud.call("network", "/networks", "POST", {"network": {"name": "bench"}}, expect=201).json["network"]["id"]
+    network = cloud.call("network", "/networks", "POST", {"network": {"name": "bench"}}, expect=201).json[
+        "network"
+    ]["id"]
     subnet = {"network_id": network, "ip_version": 4, "cidr": CIDR}
     cloud.call("network", "/subnets", "POST", {"subnet": subnet}, expect=201)
-    cloud.until(lambda: cloud.call("network", f"/networks/{network}").json["network"]["status"] == "ACTIVE", "the network")
-    groups = cloud.call("network", f"/security-groups?project_id={cloud.project_id}&name=default").json["security_groups"]
+    cloud.until(
+        lambda: cloud.call("network", f"/networks/{network}").json["network"]["status"] == "ACTIVE",
+        "the network",
+    )
+    groups = cloud.call("network", f"/security-groups?project_id={cloud.project_id}&name=default").json[
+        "security_groups"
+    ]
     with _open(cloud) as database:
         network_rows = _closure(database, network)
         group_rows = _closure(database, groups[0]["id"])
-    want = {"name": "bench", "imageRef": cloud.image(), "flavorRef": cloud.flavor(), "networks": [{"uuid": network}]}
+    want = {
+        "name": "bench",
+        "imageRef": cloud.image(),
+        "flavorRef": cloud.flavor(),
+        "networks": [{"uuid": network}],
+    }
     server = cloud.call("compute", "/servers", "POST", {"server": want}, expect=202).json["server"]["id"]
     cloud.until(lambda: cloud.server(server)["status"] == "ACTIVE", "the first server")
     with _open(cloud) as database:
@@ -56,10 +68,15 @@ def servers(cloud: Cloud, made: Template, count: int, *, first: int = 0, project
     """Add `count` copies of the template's server, numbered from `first`: in its project, or spread over so many new projects."""
     with _open(cloud) as database:
         host = _host(database, made.server_id)
-        for pragma in ("synchronous = OFF", "cache_size = -200000"):  # the copies need not survive a power cut
+        for pragma in (
+            "synchronous = OFF",
+            "cache_size = -200000",
+        ):  # the copies need not survive a power cut
             database.execute(f"PRAGMA {pragma}")
         with database:
-            database.execute("UPDATE job SET due_at = '2100-01-01 00:00:00.000000' WHERE kind = 'network.fabric'")
+            database.execute(
+                "UPDATE job SET due_at = '2100-01-01 00:00:00.000000' WHERE kind = 'network.fabric'"
+            )
         left = count
         if not projects:
             _insert(database, made, host, range(first, first + count))
@@ -83,7 +100,9 @@ class _Database(sqlite3.Connection):
 
     def tables(self) -> Iterator[tuple[str, list[tuple[str, str, int]]]]:
         """(table, [(column, type, place in the primary key or 0)])"""
-        for (name,) in self.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'").fetchall():
+        for (name,) in self.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+        ).fetchall():
             yield name, [(c[1], c[2].upper(), c[5]) for c in self.execute(f'PRAGMA table_info("{name}")')]
 
     def found(self, table: str, where: str, parameters: Iterable[Any]) -> list[Values]:
@@ -118,7 +137,17 @@ def _copied(database: _Database, rows: list[tuple[str, Values]], names: Values) 
     for _, row in rows:
         if isinstance(row.get("id"), str) and row["id"] not in names:
             names[row["id"]] = str(uuid.uuid4())
-    return [(t, {c: names.get(v, v) if isinstance(v, str) else v for c, v in row.items() if not (c in ("id", "number") and isinstance(v, int))}) for t, row in rows]
+    return [
+        (
+            t,
+            {
+                c: names.get(v, v) if isinstance(v, str) else v
+                for c, v in row.items()
+                if not (c in ("id", "number") and isinstance(v, int))
+            },
+        )
+        for t, row in rows
+    ]
 
 
 def _write(database: _Database, rows: list[tuple[str, Values]]) -> None:
@@ -128,7 +157,9 @@ def _write(database: _Database, rows: list[tuple[str, Values]]) -> None:
         tables.setdefault((table, tuple(row)), []).append(tuple(row.values()))
     for (table, columns), values in tables.items():
         listed = ", ".join(f'"{c}"' for c in columns)
-        database.executemany(f'INSERT INTO "{table}" ({listed}) VALUES ({", ".join("?" * len(columns))})', values)
+        database.executemany(
+            f'INSERT INTO "{table}" ({listed}) VALUES ({", ".join("?" * len(columns))})', values
+        )
 
 
 def _host(database: _Database, server_id: str) -> Values:
@@ -146,7 +177,11 @@ def _host(database: _Database, server_id: str) -> Values:
         row |= {"disabled": 1, "disabled_reason": "only copies of servers are here"}
     for row in stock:
         row |= {"total": 2**31 - 1, "used": 0}
-    listed = [*(("resource_provider", r) for r in rows), *(("inventory", r) for r in stock), *(("compute_host", r) for r in hosts)]
+    listed = [
+        *(("resource_provider", r) for r in rows),
+        *(("inventory", r) for r in stock),
+        *(("compute_host", r) for r in hosts),
+    ]
     with database:
         _write(database, _copied(database, listed, names))
     return {real: HOST, provider: names[provider]}
@@ -172,12 +207,16 @@ def _insert(database: _Database, made: Template, names: Values, numbers: range) 
                 if "ip_address" in row:
                     row["ip_address"] = str(ipaddress.ip_address(_FIRST + number))
                 if "mac_address" in row:
-                    row["mac_address"] = "fa:16:3f:" + ":".join(f"{number >> shift & 255:02x}" for shift in (16, 8, 0))
+                    row["mac_address"] = "fa:16:3f:" + ":".join(
+                        f"{number >> shift & 255:02x}" for shift in (16, 8, 0)
+                    )
                 if table == "port":
                     row["up"] = 0
                 if table == "server":
                     row |= {"name": f"bench-{number}", "hostname": f"bench-{number}"}
-                    row["created_at"] = f"2026-01-{1 + number // 86400 % 28:02d} {number // 3600 % 24:02d}:{number // 60 % 60:02d}:{number % 60:02d}.000000"
+                    row["created_at"] = (
+                        f"2026-01-{1 + number // 86400 % 28:02d} {number // 3600 % 24:02d}:{number // 60 % 60:02d}:{number % 60:02d}.000000"
+                    )
                 if table == "allocation":
                     key = row["provider_id"], row["resource_class"]
                     used[key] = used.get(key, 0) + row["used"]
@@ -186,4 +225,7 @@ def _insert(database: _Database, made: Template, names: Values, numbers: range) 
             _write(database, rows)
     with database:
         for (provider, resource), more in used.items():
-            database.execute("UPDATE inventory SET used = used + ? WHERE provider_id = ? AND resource_class = ?", (more, provider, resource))
+            database.execute(
+                "UPDATE inventory SET used = used + ? WHERE provider_id = ? AND resource_class = ?",
+                (more, provider, resource),
+            )

@@ -33,7 +33,9 @@ def main() -> None:
     asked = argparse.ArgumentParser(prog="python -m bench.host", description=__doc__.splitlines()[0])
     asked.add_argument("--ready-image", type=Path, help="directory with ready.qcow2 and ready.qcow2.json")
     asked.add_argument("--rounds", type=int, default=5, help="servers created one after the other")
-    asked.add_argument("--skip-ssh", action="store_true", help="leave out the boots until ssh, minutes without KVM")
+    asked.add_argument(
+        "--skip-ssh", action="store_true", help="leave out the boots until ssh, minutes without KVM"
+    )
     asked.add_argument("--on-this-machine", action="store_true")
     asked.add_argument("--json", action="store_true")
     options = asked.parse_args()
@@ -83,9 +85,21 @@ def _start(variables: dict[str, str]) -> tuple[float, Cloud]:
     began = time.perf_counter()
     command(("up",), variables)
     cloud = running(variables, (), _STATE)
-    for service, path in (("compute", "/servers"), ("network", "/networks"), ("image", "/images"), ("volume", "/volumes"), ("placement", "/resource_providers")):
+    for service, path in (
+        ("compute", "/servers"),
+        ("network", "/networks"),
+        ("image", "/images"),
+        ("volume", "/volumes"),
+        ("placement", "/resource_providers"),
+    ):
         cloud.call(service, path)
-    cloud.until(lambda: any(h["state"] == "up" for h in cloud.call("compute", "/os-hypervisors/detail").json["hypervisors"]), "the hypervisor", every=0.02)
+    cloud.until(
+        lambda: any(
+            h["state"] == "up" for h in cloud.call("compute", "/os-hypervisors/detail").json["hypervisors"]
+        ),
+        "the hypervisor",
+        every=0.02,
+    )
     return round(time.perf_counter() - began, 2), cloud
 
 
@@ -102,10 +116,17 @@ def _memory(before: set[int]) -> dict[str, Any]:
             continue
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            name = next((n for n in ("stackling.boot", "stackling.node") if n in words), Path(f"/proc/{pid}/comm").read_text().strip())
+            name = next(
+                (n for n in ("stackling.boot", "stackling.node") if n in words),
+                Path(f"/proc/{pid}/comm").read_text().strip(),
+            )
             if share := measure.pss(pid):
                 shares[name] = shares.get(name, 0) + share
-    return {"all": round(sum(shares.values()) / 1024), "budget": 250, **{n: round(s / 1024, 1) for n, s in sorted(shares.items(), key=lambda one: -one[1])}}
+    return {
+        "all": round(sum(shares.values()) / 1024),
+        "budget": 250,
+        **{n: round(s / 1024, 1) for n, s in sorted(shares.items(), key=lambda one: -one[1])},
+    }
 
 
 # -- servers -----------------------------------------------------------------------------------------------------------
@@ -114,18 +135,33 @@ def _memory(before: set[int]) -> dict[str, Any]:
 def _network(cloud: Cloud) -> tuple[str, tuple[str, str]]:
     """A network behind a router to the first external one, open for ssh; and (port id, floating IP) of a port on it."""
     public = cloud.call("network", "/networks?router:external=true").json["networks"][0]["id"]
-    network = cloud.call("network", "/networks", "POST", {"network": {"name": "bench"}}, expect=201).json["network"]["id"]
+    network = cloud.call("network", "/networks", "POST", {"network": {"name": "bench"}}, expect=201).json[
+        "network"
+    ]["id"]
     subnet = {"network_id": network, "ip_version": 4, "cidr": "10.7.0.0/24"}
     subnet_id = cloud.call("network", "/subnets", "POST", {"subnet": subnet}, expect=201).json["subnet"]["id"]
     router = {"name": "bench", "external_gateway_info": {"network_id": public}}
     router_id = cloud.call("network", "/routers", "POST", {"router": router}, expect=201).json["router"]["id"]
     cloud.call("network", f"/routers/{router_id}/add_router_interface", "PUT", {"subnet_id": subnet_id})
-    group = cloud.call("network", f"/security-groups?name=default&project_id={cloud.project_id}").json["security_groups"][0]["id"]
-    rule = {"security_group_id": group, "direction": "ingress", "ethertype": "IPv4", "protocol": "tcp", "port_range_min": 22, "port_range_max": 22}
+    group = cloud.call("network", f"/security-groups?name=default&project_id={cloud.project_id}").json[
+        "security_groups"
+    ][0]["id"]
+    rule = {
+        "security_group_id": group,
+        "direction": "ingress",
+        "ethertype": "IPv4",
+        "protocol": "tcp",
+        "port_range_min": 22,
+        "port_range_max": 22,
+    }
     cloud.call("network", "/security-group-rules", "POST", {"security_group_rule": rule}, expect=201)
-    port = cloud.call("network", "/ports", "POST", {"port": {"network_id": network}}, expect=201).json["port"]["id"]
+    port = cloud.call("network", "/ports", "POST", {"port": {"network_id": network}}, expect=201).json[
+        "port"
+    ]["id"]
     wanted = {"floating_network_id": public, "port_id": port}
-    made = cloud.call("network", "/floatingips", "POST", {"floatingip": wanted}, expect=201).json["floatingip"]
+    made = cloud.call("network", "/floatingips", "POST", {"floatingip": wanted}, expect=201).json[
+        "floatingip"
+    ]
     return network, (port, made["floating_ip_address"])
 
 
@@ -155,12 +191,22 @@ def _servers(cloud: Cloud, image: str, network: str, rounds: int) -> dict[str, A
     return {
         "cloud": measure.spread(ours),
         "virsh create": measure.spread(bare),
-        "result": {"beyond_ms": round(beyond * 1e3), "budget_ms": 300, "ratio": round(statistics.median(ours) / statistics.median(bare), 2)},
+        "result": {
+            "beyond_ms": round(beyond * 1e3),
+            "budget_ms": 300,
+            "ratio": round(statistics.median(ours) / statistics.median(bare), 2),
+        },
     }
 
 
 def _virsh(*arguments: str) -> str:
-    return subprocess.run(["virsh", "-q", "-c", "qemu:///system", *arguments], capture_output=True, text=True, check=True, timeout=120).stdout
+    return subprocess.run(
+        ["virsh", "-q", "-c", "qemu:///system", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    ).stdout
 
 
 def _virsh_create(cloud: Cloud, id: str) -> float:
@@ -190,7 +236,13 @@ def _ssh(cloud: Cloud, image: str, network: str, address: tuple[str, str]) -> di
     ours = time.perf_counter() - began
     _delete(cloud, id)
     bare = _plain_qemu("kvm" if kvm else "tcg")
-    return {"cloud_s": round(ours, 1), "of_that_until_active_s": round(active, 2), "plain_qemu_s": round(bare, 1), "ratio": round(ours / bare, 2), "accelerator": "kvm" if kvm else "tcg"}
+    return {
+        "cloud_s": round(ours, 1),
+        "of_that_until_active_s": round(active, 2),
+        "plain_qemu_s": round(bare, 1),
+        "ratio": round(ours / bare, 2),
+        "accelerator": "kvm" if kvm else "tcg",
+    }
 
 
 def _banner(host: str, port: int, seconds: float = 400) -> None:
@@ -210,9 +262,34 @@ def _plain_qemu(accel: str) -> float:
     base = _STATE / "ready-image" / "ready.qcow2"
     with tempfile.TemporaryDirectory(prefix="stackling-bench-") as home:
         port, disk = free_port(), Path(home) / "disk.qcow2"
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(base), str(disk), "1G"], check=True, timeout=60)
-        arguments = ["-machine", f"q35,accel={accel}", "-m", "128", "-smp", "1", "-display", "none", "-serial", "none", "-monitor", "none", "-no-user-config"]
-        arguments += ["-drive", f"file={disk},if=virtio,cache=none", "-netdev", f"user,id=n,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "virtio-net-pci,netdev=n"]
+        subprocess.run(
+            ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(base), str(disk), "1G"],
+            check=True,
+            timeout=60,
+        )
+        arguments = [
+            "-machine",
+            f"q35,accel={accel}",
+            "-m",
+            "128",
+            "-smp",
+            "1",
+            "-display",
+            "none",
+            "-serial",
+            "none",
+            "-monitor",
+            "none",
+            "-no-user-config",
+        ]
+        arguments += [
+            "-drive",
+            f"file={disk},if=virtio,cache=none",
+            "-netdev",
+            f"user,id=n,hostfwd=tcp:127.0.0.1:{port}-:22",
+            "-device",
+            "virtio-net-pci,netdev=n",
+        ]
         arguments += ["-device", "virtio-rng-pci", *(["-cpu", "host"] if accel == "kvm" else [])]
         began = time.perf_counter()
         process = subprocess.Popen(["qemu-system-x86_64", *arguments], stdout=subprocess.DEVNULL)

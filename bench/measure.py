@@ -31,7 +31,15 @@ class Answer:
         return json.loads(self.body)
 
 
-def request(url: str, path: str, token: str = "", *, method: str = "GET", body: Any = None, headers: dict[str, str] | None = None) -> bytes:
+def request(
+    url: str,
+    path: str,
+    token: str = "",
+    *,
+    method: str = "GET",
+    body: Any = None,
+    headers: dict[str, str] | None = None,
+) -> bytes:
     """An HTTP/1.1 request as it goes over the wire, so that making it isn't measured."""
     data = b"" if body is None else json.dumps(body).encode()
     parts = urlsplit(url)
@@ -73,7 +81,9 @@ class Client:
         while (end := got.find(b"\r\n\r\n")) < 0:
             got += self._more()
         lines = got[:end].decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        headers = {
+            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])
+        }
         pieces, have = [got[end + 4 :]], len(got) - end - 4
         if "content-length" in headers:
             while have < int(headers["content-length"]):
@@ -93,7 +103,9 @@ class Client:
         """Raises Failed for any other status."""
         answer = self.send(wire)
         if answer.status != status:
-            raise Failed(f"{wire.split(b' HTTP', 1)[0].decode()}: {answer.status} {answer.body[:500].decode(errors='replace')}")
+            raise Failed(
+                f"{wire.split(b' HTTP', 1)[0].decode()}: {answer.status} {answer.body[:500].decode(errors='replace')}"
+            )
         return answer
 
     def close(self) -> None:
@@ -118,10 +130,16 @@ def times(of: Callable[[], Any], *, most: int, seconds: float, least: int = 5) -
 
 def spread(taken: Sequence[float]) -> dict[str, float]:
     """Median and 95th percentile in milliseconds."""
-    return {"count": len(taken), "p50_ms": round(statistics.median(taken) * 1e3, 3), "p95_ms": round(quantile(taken, 0.95) * 1e3, 3)}
+    return {
+        "count": len(taken),
+        "p50_ms": round(statistics.median(taken) * 1e3, 3),
+        "p95_ms": round(quantile(taken, 0.95) * 1e3, 3),
+    }
 
 
-def sequential(url: str, wire: bytes, status: int, pids: Iterable[int], *, most: int, seconds: float) -> dict[str, float]:
+def sequential(
+    url: str, wire: bytes, status: int, pids: Iterable[int], *, most: int, seconds: float
+) -> dict[str, float]:
     """One client, one request after the other: latency, and CPU of the serving processes a request."""
     client, watched = Client(url), list(pids)
     for _ in range(3):
@@ -144,7 +162,10 @@ def together(url: str, wire: bytes, status: int, *, clients: int, seconds: float
     """Several clients at once, each a process: requests a second and latency."""
     made = multiprocessing.get_context("fork")
     start, out = made.Barrier(clients + 1), made.Queue()
-    running = [made.Process(target=_hammer, args=(url, wire, status, seconds, start, out), daemon=True) for _ in range(clients)]
+    running = [
+        made.Process(target=_hammer, args=(url, wire, status, seconds, start, out), daemon=True)
+        for _ in range(clients)
+    ]
     for one in running:
         one.start()
     start.wait(30)
@@ -166,7 +187,9 @@ def cpu(pids: Iterable[int]) -> float:
 
 def _cpu(pid: int) -> float:
     try:
-        return sum(int(f.read_text().split()[0]) for f in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9 or _ticks(pid)
+        return sum(
+            int(f.read_text().split()[0]) for f in Path(f"/proc/{pid}/task").glob("*/schedstat")
+        ) / 1e9 or _ticks(pid)
     except OSError:
         return _ticks(pid)
 
@@ -202,8 +225,20 @@ def pss(pid: int) -> int:
 
 def machine() -> dict[str, Any]:
     """What the numbers were taken on."""
-    model = next((line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "?")
-    return {"cores": os.cpu_count(), "cpu": model, "load_before": round(os.getloadavg()[0], 2), "date": time.strftime("%Y-%m-%d")}
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        "?",
+    )
+    return {
+        "cores": os.cpu_count(),
+        "cpu": model,
+        "load_before": round(os.getloadavg()[0], 2),
+        "date": time.strftime("%Y-%m-%d"),
+    }
 
 
 def report(name: str, found: dict[str, Any], *, as_json: bool) -> None:

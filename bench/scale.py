@@ -32,11 +32,21 @@ def main() -> None:
         fill.servers(cloud, template, options.few - 1)
         few = _all(cloud, template, options)
         more = options.many - options.few
-        fill.servers(cloud, template, more, first=options.few, projects=0 if options.one_project else max(1, more // 100))
+        fill.servers(
+            cloud,
+            template,
+            more,
+            first=options.few,
+            projects=0 if options.one_project else max(1, more // 100),
+        )
         many = _all(cloud, template, options)
     for name, value in few.items():
         measured = "cpu_ms" if "cpu_ms" in value else "p50_ms"
-        found[name] = {f"{options.few}": value, f"{options.many}": many[name], "ratio": {measured: round(many[name][measured] / value[measured], 2)}}
+        found[name] = {
+            f"{options.few}": value,
+            f"{options.many}": many[name],
+            "ratio": {measured: round(many[name][measured] / value[measured], 2)},
+        }
     measure.report("scale", found, as_json=options.json)
 
 
@@ -52,9 +62,18 @@ def _all(cloud: Cloud, template: fill.Template, options: argparse.Namespace) -> 
         ("server by name", "compute", "/servers?name=^bench-7$"),
         ("ports of a server", "network", f"/ports?device_id={template.server_id}"),
     ):
-        made[name] = measure.sequential(cloud.url(service), cloud.wire(service, path), 200, cloud.pids, most=options.count, seconds=options.seconds)
+        made[name] = measure.sequential(
+            cloud.url(service),
+            cloud.wire(service, path),
+            200,
+            cloud.pids,
+            most=options.count,
+            seconds=options.seconds,
+        )
     made["network, subnet and port"] = create.spread(lambda: create.network(cloud), 20, options.seconds)
-    made["server until ACTIVE"] = create.spread(lambda: create.server(cloud, image, flavor, template.network_id), 20, options.seconds * 2)
+    made["server until ACTIVE"] = create.spread(
+        lambda: create.server(cloud, image, flavor, template.network_id), 20, options.seconds * 2
+    )
     return made
 
 

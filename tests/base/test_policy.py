@@ -12,17 +12,46 @@ from stackling.base.policy import Policy, Rule
 from stackling.boot import assembly
 
 _CREDS = [
-    {"user_id": "u1", "project_id": "p1", "tenant_id": "p1", "roles": roles, "system_scope": system, "domain_id": domain, "is_admin": "admin" in roles}
+    {
+        "user_id": "u1",
+        "project_id": "p1",
+        "tenant_id": "p1",
+        "roles": roles,
+        "system_scope": system,
+        "domain_id": domain,
+        "is_admin": "admin" in roles,
+    }
     for roles, system, domain in itertools.product(
-        ([], ["reader"], ["Member", "reader"], ["manager", "member", "reader"], ["admin"], ["service"]), (None, "all"), (None, "d1")
+        ([], ["reader"], ["Member", "reader"], ["manager", "member", "reader"], ["admin"], ["service"]),
+        (None, "all"),
+        (None, "d1"),
     )
 ]
 _TARGETS: list[dict[str, Any]] = [
     {},
     {"project_id": "p1", "tenant_id": "p1", "user_id": "u1"},
-    {"project_id": "p2", "tenant_id": "p2", "user_id": "u2", "visibility": "public", "owner": "p1", "member_id": "p1"},
-    {"target.user.id": "u1", "target.domain.id": "d1", "target.user.domain_id": "d1", "target.token.user_id": "u1", "target.role.name": "member"},
-    {"network:tenant_id": "p1", "tenant_id": "p2", "shared": True, "networks:shared": True, "device_owner": "network:dhcp"},
+    {
+        "project_id": "p2",
+        "tenant_id": "p2",
+        "user_id": "u2",
+        "visibility": "public",
+        "owner": "p1",
+        "member_id": "p1",
+    },
+    {
+        "target.user.id": "u1",
+        "target.domain.id": "d1",
+        "target.user.domain_id": "d1",
+        "target.token.user_id": "u1",
+        "target.role.name": "member",
+    },
+    {
+        "network:tenant_id": "p1",
+        "tenant_id": "p2",
+        "shared": True,
+        "networks:shared": True,
+        "device_owner": "network:dhcp",
+    },
 ]
 
 
@@ -56,14 +85,19 @@ def test_every_rule_answers_as_oslo_policy_does(rules: Policy) -> None:
 )
 def test_the_language_is_oslo_policys(check: str) -> None:
     made = Policy([Rule("it", check), Rule("other", "role:member")])
-    creds = {"roles": ["member"], "token": {"user": {"name": "alice"}, "teams": [{"name": "red"}, {"name": "blue"}]}}
+    creds = {
+        "roles": ["member"],
+        "token": {"user": {"name": "alice"}, "teams": [{"name": "red"}, {"name": "blue"}]},
+    }
     targets: list[dict[str, Any]] = [
         {},
         {"wanted": "MEMBER", "name": "alice", "enabled": True, "nothing": None, "answer": "yes"},
         {"wanted": "admin", "name": "blue", "enabled": "no", "nothing": "", "answer": "no"},
     ]
     for target in targets:
-        assert made.allows("it", target, creds, "any") is bool(made._enforcer.rules["it"](target, creds, made._enforcer, "it"))
+        assert made.allows("it", target, creds, "any") is bool(
+            made._enforcer.rules["it"](target, creds, made._enforcer, "it")
+        )
 
 
 def test_a_scope_that_a_rule_does_not_name_is_refused() -> None:
@@ -74,7 +108,9 @@ def test_a_scope_that_a_rule_does_not_name_is_refused() -> None:
         made.allows("nobody:declared:it", {}, {}, "project")
 
 
-def test_an_operators_file_overrides_rules_while_the_cloud_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_operators_file_overrides_rules_while_the_cloud_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(policies, "_LOOK_AGAIN", -1.0)
     file = tmp_path / "policy.yaml"
     made = Policy([Rule("it", "role:admin")], file)

@@ -39,7 +39,10 @@ class ToyView(Body):
 
 class Toys:
     def on_get(self, req: Request, resp: Response) -> None:
-        resp.media = {"toys": rest.view(req, [ToyView(name="bear", colour="brown")]), "self": rest.self_url(req, _cloud_of(req))}
+        resp.media = {
+            "toys": rest.view(req, [ToyView(name="bear", colour="brown")]),
+            "self": rest.self_url(req, _cloud_of(req)),
+        }
 
     def on_post(self, req: Request, resp: Response) -> None:
         want = rest.body(req, CreateToy, key="toy")
@@ -54,7 +57,9 @@ class Toy:
         if name == "broken":
             raise ZeroDivisionError("a bug with s3cret-in-it")
         if name == "held":
-            raise Conflict("Toy is held; give it back first", detail="holder=bob", headers={"Retry-After": "5"})
+            raise Conflict(
+                "Toy is held; give it back first", detail="holder=bob", headers={"Retry-After": "5"}
+            )
         if name == "mine":
             rest.caller(req).may("toy:show")
         raise NotFound(f"No toy {name}")
@@ -72,7 +77,9 @@ def _cloud_of(req: Request) -> Cloud:
 
 
 def _envelope(problem: rest.Problem) -> rest.Envelope:
-    return rest.Envelope({"toyFault": {"code": problem.status, "kind": problem.kind, "message": problem.error.says}})
+    return rest.Envelope(
+        {"toyFault": {"code": problem.status, "kind": problem.kind, "message": problem.error.says}}
+    )
 
 
 TOY = rest.Service(
@@ -85,7 +92,13 @@ TOY = rest.Service(
     scoped=True,
     headers=lambda _, resp: resp.set_header("X-Toy", "yes"),
 )
-STRICT = rest.Service(name="strict", prefix="/strict", routes=lambda _: [("/v1/toys", Toys())], envelope=_envelope, trailing_slash=False)
+STRICT = rest.Service(
+    name="strict",
+    prefix="/strict",
+    routes=lambda _: [("/v1/toys", Toys())],
+    envelope=_envelope,
+    trailing_slash=False,
+)
 
 
 class Bed:
@@ -95,17 +108,35 @@ class Bed:
         self.lines = io.StringIO()
         log.setup(stream=self.lines)
         policy = Policy([Rule("toy:show", "role:admin")])
-        self.cloud = Cloud(Config(api=Api(max_body_mib=1)), Database(f"sqlite:///{home}/state.db", durable=False), policy)
+        self.cloud = Cloud(
+            Config(api=Api(max_body_mib=1)), Database(f"sqlite:///{home}/state.db", durable=False), policy
+        )
 
         def authenticate(token: str) -> Caller:
             if token not in ("alice", "admin"):
                 raise Unauthorized("no", detail="no such token")
-            return Caller(policy=policy, user_id=f"id-of-{token}", project_id=PROJECT, roles=frozenset({"admin" if token == "admin" else "member"}))
+            return Caller(
+                policy=policy,
+                user_id=f"id-of-{token}",
+                project_id=PROJECT,
+                roles=frozenset({"admin" if token == "admin" else "member"}),
+            )
 
         self.client = falcon.testing.TestClient(rest.application(self.cloud, [TOY, STRICT], authenticate))
 
-    def call(self, method: str, path: str, token: str | None = "alice", *, body: bytes = b"", remote: str = "192.0.2.1", **headers: str) -> Any:
-        sent = {name.replace("_", "-"): value for name, value in headers.items()} | ({"X-Auth-Token": token} if token else {})
+    def call(
+        self,
+        method: str,
+        path: str,
+        token: str | None = "alice",
+        *,
+        body: bytes = b"",
+        remote: str = "192.0.2.1",
+        **headers: str,
+    ) -> Any:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()} | (
+            {"X-Auth-Token": token} if token else {}
+        )
         path, _, query = path.partition("?")
         more: dict[str, Any] = {"body": body, "headers": sent, "query_string": query, "remote_addr": remote}
         return self.client.simulate_request(method, path, extras={"toy.cloud": self.cloud}, **more)
@@ -132,7 +163,9 @@ def toys(tmp_path: Path) -> Iterator[Bed]:
 def test_errors_come_in_the_services_envelope(toys: Bed) -> None:
     got = toys.get("/toy/v1/toys/held")
     assert (got.status_code, got.headers["Retry-After"]) == (409, "5")
-    assert got.json == {"toyFault": {"code": 409, "kind": "error", "message": "Toy is held; give it back first"}}
+    assert got.json == {
+        "toyFault": {"code": 409, "kind": "error", "message": "Toy is held; give it back first"}
+    }
     assert got.headers["Content-Type"] == "application/json"
     assert "holder=bob" not in got.text
     assert any(line.get("detail") == "holder=bob" for line in toys.logged)
@@ -162,7 +195,11 @@ def test_without_a_token_that_works_everything_but_versions_is_401(toys: Bed, to
 def test_unknown_paths_are_404_of_the_service_and_elsewhere_plain(toys: Bed) -> None:
     got = toys.get("/toy/v1/games")
     assert (got.status_code, got.json["toyFault"]["kind"]) == (404, "route")
-    assert toys.get("/toy/v1/toys/bear").json["toyFault"] == {"code": 404, "kind": "error", "message": "No toy bear"}
+    assert toys.get("/toy/v1/toys/bear").json["toyFault"] == {
+        "code": 404,
+        "kind": "error",
+        "message": "No toy bear",
+    }
     outside = toys.get("/toyshop")  # begins like a service and is none
     assert (outside.status_code, outside.json["error"]["code"]) == (404, 404)
 
@@ -189,7 +226,10 @@ def test_a_method_that_a_path_does_not_have_is_405_and_says_which_it_has(toys: B
         ({"toy": {"name": "far too long a name"}}, "name: "),
         ({"toy": {"name": "bear", "size": "big"}}, "size: "),
         ({"toy": {"name": "bear", "weight": 1}}, "'weight' was unexpected"),
-        ({"toy": {"name": "bear", "colour": "red"}}, "'colour' was unexpected"),  # not yet in the lowest version
+        (
+            {"toy": {"name": "bear", "colour": "red"}},
+            "'colour' was unexpected",
+        ),  # not yet in the lowest version
     ],
 )
 def test_a_bad_body_is_400_and_names_what_is_wrong(toys: Bed, body: Any, says: str) -> None:
@@ -206,7 +246,9 @@ def test_a_nul_in_the_url_is_400(toys: Bed, path: str) -> None:
 def test_a_body_larger_than_allowed_is_413(toys: Bed) -> None:
     big = b'{"toy": {"name": "' + b"x" * (1 << 20) + b'"}}'
     assert toys.post(big).status_code == 413
-    chunked = toys.call("POST", "/toy/v1/toys", body=big, Content_Length="")  # nobody says how long it will be
+    chunked = toys.call(
+        "POST", "/toy/v1/toys", body=big, Content_Length=""
+    )  # nobody says how long it will be
     assert chunked.status_code in (400, 413)
 
 
@@ -216,7 +258,10 @@ def test_a_good_body_reaches_the_handler(toys: Bed) -> None:
 
 
 def test_every_answer_has_a_request_id_of_its_own(toys: Bed) -> None:
-    ids = [toys.get(p).headers["X-Openstack-Request-Id"] for p in ("/toy", "/toy/v1/toys", "/toy/v1/toys/held", "/toy/v1/toys/broken", "/nowhere")]
+    ids = [
+        toys.get(p).headers["X-Openstack-Request-Id"]
+        for p in ("/toy", "/toy/v1/toys", "/toy/v1/toys/held", "/toy/v1/toys/broken", "/nowhere")
+    ]
     assert len(set(ids)) == len(ids)
     assert all(_REQUEST_ID.fullmatch(i) for i in ids)
 
@@ -233,17 +278,29 @@ def test_microversions_shape_answers_and_stand_on_errors_too(toys: Bed) -> None:
     plain = toys.get("/toy/v1/toys")
     assert (plain.json["toys"], plain.headers["OpenStack-API-Version"]) == ([{"name": "bear"}], "toy 1.1")
     newer = toys.get("/toy/v1/toys", OpenStack_API_Version="toy 1.5")
-    assert (newer.json["toys"], newer.headers["X-Toy-Version"]) == ([{"name": "bear", "colour": "brown"}], "1.5")
+    assert (newer.json["toys"], newer.headers["X-Toy-Version"]) == (
+        [{"name": "bear", "colour": "brown"}],
+        "1.5",
+    )
     for headers in ({"OpenStack_API_Version": "toy latest"}, {"X_Toy_Version": "1.9"}):
         failed = toys.get("/toy/v1/toys/held", **headers)
         assert (failed.status_code, failed.headers["OpenStack-API-Version"]) == (409, "toy 1.9")
         assert failed.headers["Vary"] == "OpenStack-API-Version, X-Toy-Version"
         assert failed.headers["X-Toy"] == "yes"
-    assert toys.get("/toy/v1/toys", None, OpenStack_API_Version="toy 1.5").headers["OpenStack-API-Version"] == "toy 1.5"
-    assert toys.post({"toy": {"name": "bear", "colour": "red"}}, OpenStack_API_Version="toy 1.5").status_code == 202
+    assert (
+        toys.get("/toy/v1/toys", None, OpenStack_API_Version="toy 1.5").headers["OpenStack-API-Version"]
+        == "toy 1.5"
+    )
+    assert (
+        toys.post({"toy": {"name": "bear", "colour": "red"}}, OpenStack_API_Version="toy 1.5").status_code
+        == 202
+    )
 
 
-@pytest.mark.parametrize(("asked", "status"), [("toy 1.10", 406), ("toy 0.9", 406), ("toy one", 400), ("toy 1.05", 400), ("other 9.9", 200)])
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [("toy 1.10", 406), ("toy 0.9", 406), ("toy one", 400), ("toy 1.05", 400), ("other 9.9", 200)],
+)
 def test_versions_that_are_none_or_out_of_range_are_refused(toys: Bed, asked: str, status: int) -> None:
     got = toys.get("/toy/v1/toys", OpenStack_API_Version=asked)
     assert (got.status_code, got.headers["OpenStack-API-Version"]) == (status, "toy 1.1")
@@ -257,7 +314,10 @@ def test_head_has_headers_and_no_body(toys: Bed) -> None:
 
 
 def test_a_project_in_the_path_is_the_callers_own(toys: Bed) -> None:
-    for project in (PROJECT, f"{PROJECT[:8]}-{PROJECT[8:12]}-{PROJECT[12:16]}-{PROJECT[16:20]}-{PROJECT[20:]}"):
+    for project in (
+        PROJECT,
+        f"{PROJECT[:8]}-{PROJECT[8:12]}-{PROJECT[12:16]}-{PROJECT[16:20]}-{PROJECT[20:]}",
+    ):
         got = toys.get(f"/toy/v1/{project}/toys")
         assert got.status_code == 200
         assert got.json["self"].endswith(f"/toy/v1/{project}/toys")
@@ -284,7 +344,12 @@ def test_one_log_line_a_request_says_who_did_what_and_no_secret(toys: Bed) -> No
     toys.get("/toy/v1/toys", None)
     first, _, second, third = toys.logged  # the second is the refusal's detail
     assert (first["method"], first["path"], first["status"]) == ("POST", "/toy/v1/toys", 202)
-    assert (second["user"], second["project"], second["service"], second["status"]) == ("id-of-alice", PROJECT, "toy", 409)
+    assert (second["user"], second["project"], second["service"], second["status"]) == (
+        "id-of-alice",
+        PROJECT,
+        "toy",
+        409,
+    )
     assert second["request_id"] == got.headers["X-Openstack-Request-Id"]
     assert 0 <= second["ms"] < 10_000
     assert (third["user"], third["project"], third["status"]) == (None, None, 401)

@@ -16,10 +16,9 @@ from typing import Any
 
 import openstack
 
-from stackling.image.builder import build_ready_image
 from stackling.node.daemon import executable
+from tests.host.conftest import BUILT
 
-BUILT = Path("/var/tmp/stackling-ready")  # outlives the simulated host, so the image is built once
 STATE = Path("/var/lib/stackling")
 LOG = Path("/var/log/stackling/stackling.log")
 COMMAND = str(Path(sys.executable).parent / "stackling")
@@ -33,11 +32,6 @@ PIDFILES = {
     "libvirtd": "/run/libvirtd.pid",
     "virtlogd": "/run/virtlogd.pid",
 }
-
-
-def build_image() -> None:
-    """The ready image is at `BUILT`. Needs the Debian archive, so it is called outside the simulated host."""
-    build_ready_image(BUILT / "ready.qcow2", cache=BUILT / "cache", progress=lambda _: None)
 
 
 def until(true: Callable[[], Any], within: float, what: str | Callable[[], str], every: float = 0.1) -> Any:

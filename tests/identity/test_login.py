@@ -110,6 +110,8 @@ def test_rescoping_keeps_the_end_and_the_audit_chain(cloud: Bed, alice: User) ->
     assert made["expires_at"] == before["expires_at"]
     assert made["audit_ids"][1] == before["audit_ids"][0]
     assert sorted(made["methods"]) == ["password", "token"]
+    again["auth"]["identity"]["token"] = {"id": "nonsense"}  # type: ignore[index]
+    assert cloud.nobody.post(f"{V3}/auth/tokens", again).status == 404
 
 
 # -- revocation --------------------------------------------------------------------------------------------------------

@@ -199,6 +199,7 @@ class Worker:
         self._free = threading.Semaphore(threads)
         self._pool: ThreadPoolExecutor | None = None
         self._loops: list[threading.Thread] = []
+        self._held: set[str] = set()  # leases of the steps that run; one whose outcome could not be committed runs out
         self._kept = cloud.clock.monotonic()
         self.log = log.get("jobs")
         cloud.db.after_commit(self._hear)
@@ -244,6 +245,7 @@ class Worker:
                 self._free.release()
                 self._wake.wait(self._pause())
                 continue
+            self._held.add(taken.lease)
             self._pool.submit(self._work, taken)
 
     def _work(self, taken: Row) -> None:
@@ -252,6 +254,7 @@ class Worker:
         except Exception:  # noqa: BLE001 (the lease runs out and the job is taken up again)
             self.log.error("jobs.commit_failed", kind=taken.kind, id=taken.resource_id, trace=traceback.format_exc())
         finally:
+            self._held.discard(taken.lease)
             self._free.release()
 
     def _pause(self) -> float:
@@ -272,7 +275,7 @@ class Worker:
                 with self.cloud.db.begin() as tx:
                     tx.execute(
                         sa.update(job)
-                        .where(job.c.lease.like(self.name + ":%"))
+                        .where(job.c.lease.in_(list(self._held)))
                         .values(leased_until=self.cloud.clock.now() + LEASE)
                     )
                 self._kept = self.cloud.clock.monotonic()

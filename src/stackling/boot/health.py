@@ -20,7 +20,7 @@ from stackling.base import jobs, rest
 from stackling.base.cloud import Cloud
 from stackling.base.errors import Error, Forbidden
 from stackling.boot import schema
-from stackling.compute.driver import Hypervisor, HostUnavailable, Power
+from stackling.compute.driver import HostUnavailable, Hypervisor, Power
 from stackling.compute.state.host import host as compute_host_table
 from stackling.compute.state.server import State as ServerState
 from stackling.compute.state.server import server

@@ -99,7 +99,7 @@ def _load(server: Supervisor, config: Config, *, fake: bool) -> Callable[..., An
     _die_with(server.pid)
     try:
         app = load(config, fake=fake)
-    except Exception as e:
+    except Exception as e:  # noqa: BLE001 (`stackling up` shows the last lines of the log)
         traceback.print_exc()
         first = next(iter(str(e).splitlines()), "")
         sys.exit(f"the cloud can't start: {type(e).__name__}: {first}")

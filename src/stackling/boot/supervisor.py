@@ -8,7 +8,6 @@ import contextlib
 import mmap
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any

@@ -136,7 +136,7 @@ def _await(config: Config, pid: int, process: subprocess.Popen[bytes] | None, lo
     """Return when the API answers; raise Trouble with the end of the log when it won't."""
     import ssl
 
-    context = ssl._create_unverified_context() if config.api.tls else None  # noqa: S323 (only asks whether it answers)
+    context = ssl._create_unverified_context() if config.api.tls else None  # only asks whether it answers
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:

@@ -289,9 +289,10 @@ class Fabric(Protocol):
     def ports(self) -> dict[str, PortState]:
         """What is true of every port now, by port id. Ports of routers and of metadata are always up."""
 
-    def resync(self, things: Iterable[Thing]) -> Report:
+    def resync(self, things: Iterable[Thing], *, repair: bool = True) -> Report:
         """The fabric holds exactly these things: what is missing or altered is mended, and whatever else
-        carries our mark is removed. Rows without our mark are never removed.
+        carries our mark is removed. Rows without our mark are never removed. Without `repair` nothing is
+        changed; the report says what would be.
 
         A description ages while it is read. So look again at every thing that the report names, and ensure
         or remove it as its row then says. NotReady when the description itself lacks a port's network or a

@@ -12,7 +12,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from stackling.base.cloud import Cloud
 from stackling.base.db import Row, Tx
-from stackling.base.errors import BadRequest, Forbidden, Unauthorized
+from stackling.base.errors import BadRequest, Forbidden, NotFound, Unauthorized
 from stackling.identity.actions import federated_user, multi_factor, oauth1, secret, token
 from stackling.identity.actions import password as passwords
 from stackling.identity.actions.token import DOMAIN, PROJECT, SYSTEM, UNSCOPED, Token
@@ -247,7 +247,7 @@ def _by_token(cloud: Cloud, part: ByToken) -> Proof:
     try:
         found = token.tokens(cloud).look(part.id)
     except Unauthorized as e:
-        raise refuse(e.detail) from None
+        raise NotFound("Could not find token.", detail=e.detail) from None  # upstream's one login that isn't 401
     if found.payload.trust or found.payload.access_token:
         raise Forbidden("A token that stands for somebody else can't be exchanged for another.")
     methods = [*found.payload.method_names, "token"]

@@ -23,8 +23,8 @@ Index(
     "uq_identity_project_domain_name",
     project.c.name,
     unique=True,
-    sqlite_where=project.c.is_domain.is_(True),
-    postgresql_where=project.c.is_domain.is_(True),
+    sqlite_where=sa.text("is_domain"),
+    postgresql_where=sa.text("is_domain"),
 )
 Index("uq_identity_project_name", project.c.domain_id, project.c.name, unique=True)
 
