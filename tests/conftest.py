@@ -81,7 +81,10 @@ class User:
 class Bed:
     """One cloud under test."""
 
-    def __init__(self, url: str, home: Path, *, twice: bool = False, hosts: tuple[str, ...] = ("n1",)) -> None:
+    def __init__(
+        self, url: str, home: Path, *, twice: bool = False, hosts: tuple[str, ...] = ("n1",), prepared: bool = False
+    ) -> None:
+        """`prepared`: database and home are a copy of another cloud's, as after a restart."""
         self.home = home
         self.clock = TurnedClock()
         paths = Paths(state_dir=str(home / "state"), run_dir=str(home / "run"), log_dir=str(home / "log"), config_dir=str(home / "etc"))
@@ -91,11 +94,16 @@ class Bed:
         self.config = Config(paths=paths, identity=Identity(hash_memory_kib=8192, hash_passes=1))
         self.db = database.Database(url, durable=False)
         assembly.load_tables()
-        database.metadata.create_all(self.db.engine)
+        if not prepared:
+            database.metadata.create_all(self.db.engine)
         self.cloud = assembly.assemble(self.config, self.db, clock=self.clock)
         (home / "etc" / "admin-password").write_text(ADMIN_PASSWORD)
         self.hosts = fake.plug(self.cloud, hosts)
-        assembly.prepare(self.cloud)
+        if prepared:
+            with self.db.begin() as tx:
+                tx.execute(sa.update(jobs.job).values(due_at=self.clock.now()))
+        else:
+            assembly.prepare(self.cloud)
         events.follow(self.cloud)
         self.worker = jobs.Worker(self.cloud, assembly.machines(), twice=twice)
         self.client = falcon.testing.TestClient(assembly.application(self.cloud))
@@ -217,12 +225,12 @@ class Postgres:
     def url(self, name: str) -> str:
         return f"postgresql+psycopg://postgres@/{name}?host={self.home}"
 
-    def fresh(self) -> str:
-        """The URL of a new, empty database."""
+    def fresh(self, like: str = "template1") -> str:
+        """The URL of a new database, empty or a copy of the one named."""
         self._made += 1
         name = f"cloud{self._made}"
         with self.engine.connect() as c:
-            c.exec_driver_sql(f"CREATE DATABASE {name}")
+            c.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {like} STRATEGY FILE_COPY")
         return self.url(name)
 
     def drop(self, url: str) -> None:
@@ -262,12 +270,40 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield f"sqlite:///{tmp_path / 'state.db'}"
 
 
-@pytest.fixture
-def cloud(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> Iterator[Bed]:
-    """A fresh cloud with one fake host, `n1`; more by `@pytest.mark.parametrize` of `hosts` is not needed: see `clouds`."""
-    bed = Bed(database_url, tmp_path, twice="twice" in request.node.name)
-    yield bed
-    bed.close()
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a cloud that was started once, on SQLite, to be copied: starting is most of a short test's time."""
+    home = tmp_path_factory.mktemp("prepared")
+    Bed(f"sqlite:///{home / 'state.db'}", home).close()
+    return home
+
+
+@pytest.fixture(scope="session")
+def prepared_postgres(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The same on PostgreSQL: the home, and the name of the database to copy."""
+    home, url = tmp_path_factory.mktemp("prepared-postgres"), postgres.fresh()
+    Bed(url, home).close()
+    return home, str(sa.make_url(url).database)
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "sqlite-twice"])
+def cloud(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bed]:
+    """A fresh cloud with one fake host, `n1`."""
+    home = tmp_path / "cloud"
+    if request.param == "postgresql":
+        server: Postgres = request.getfixturevalue("postgres")
+        original, name = request.getfixturevalue("prepared_postgres")
+        shutil.copytree(original, home)
+        url = server.fresh(name)
+        bed = Bed(url, home, prepared=True)
+        yield bed
+        bed.close()
+        server.drop(url)
+    else:
+        shutil.copytree(request.getfixturevalue("prepared"), home)
+        bed = Bed(f"sqlite:///{home / 'state.db'}", home, twice=request.param == "sqlite-twice", prepared=True)
+        yield bed
+        bed.close()
 
 
 @pytest.fixture

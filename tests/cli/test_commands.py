@@ -28,11 +28,25 @@ class Operator:
             self.port = free.getsockname()[1]
         drop = ("STACKLING_", "OS_")
         self.environ = {k: v for k, v in os.environ.items() if not k.startswith(drop)}
-        self.environ |= {"XDG_STATE_HOME": str(home), "STACKLING_API_PORT": str(self.port), "COLUMNS": "200", "NO_COLOR": "1"}
+        self.environ |= {
+            "XDG_STATE_HOME": str(home),
+            "STACKLING_API_PORT": str(self.port),
+            "COLUMNS": "200",
+            "NO_COLOR": "1",
+        }
 
-    def run(self, *arguments: str, user: int | None = None, **more: str) -> "subprocess.CompletedProcess[str]":
+    def run(
+        self, *arguments: str, user: int | None = None, **more: str
+    ) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [COMMAND, *arguments], capture_output=True, text=True, env=self.environ | more, timeout=90, check=False, stdin=subprocess.DEVNULL, user=user
+            [COMMAND, *arguments],
+            capture_output=True,
+            text=True,
+            env=self.environ | more,
+            timeout=90,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            user=user,
         )
 
     def says(self, *arguments: str) -> str:
@@ -134,9 +148,19 @@ def test_env_gives_credentials_in_every_form(operator: Operator) -> None:
     kept = operator.home / "stackling-fake" / "config"
     for name in ("clouds.yaml", "openrc", "admin-password"):
         assert (kept / name).stat().st_mode & 0o077 == 0, name
-    body = {"user": {"name": values["OS_USERNAME"], "domain": {"id": "default"}, "password": values["OS_PASSWORD"]}}
+    body = {
+        "user": {
+            "name": values["OS_USERNAME"],
+            "domain": {"id": "default"},
+            "password": values["OS_PASSWORD"],
+        }
+    }
     auth = {"auth": {"identity": {"methods": ["password"], "password": body}}}
-    request = urllib.request.Request(f"{values['OS_AUTH_URL']}/auth/tokens", json.dumps(auth).encode(), {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"{values['OS_AUTH_URL']}/auth/tokens",
+        json.dumps(auth).encode(),
+        {"Content-Type": "application/json"},
+    )
     with urllib.request.urlopen(request, timeout=10) as answer:
         assert answer.status == 201
 
@@ -150,7 +174,9 @@ def test_config_tells_values_and_sources_and_no_password(operator: Operator) -> 
     changed = operator.says("config", "--fake", "--changed")
     assert "port = " in changed
     assert "token_lifetime" not in changed
-    secret = operator.run("config", "--fake", STACKLING_DATABASE_URL="postgresql+psycopg://me:s3cret@db/x").stdout
+    secret = operator.run(
+        "config", "--fake", STACKLING_DATABASE_URL="postgresql+psycopg://me:s3cret@db/x"
+    ).stdout
     assert "me:***@db" in secret
     assert "s3cret" not in secret
 
@@ -184,7 +210,10 @@ def test_a_killed_cloud_answers_again(operator: Operator) -> None:
 def test_a_killed_supervisor_takes_its_workers_along_and_up_starts_anew(newcomer: Operator) -> None:
     newcomer.says("up", "--fake")
     worker = newcomer.worker()
-    os.kill(json.loads((newcomer.home / "stackling-fake" / "run" / "cloud.json").read_text())["pid"], signal.SIGKILL)
+    os.kill(
+        json.loads((newcomer.home / "stackling-fake" / "run" / "cloud.json").read_text())["pid"],
+        signal.SIGKILL,
+    )
     deadline = time.monotonic() + 5
     while Path(f"/proc/{worker}/exe").exists() and "stackling" in Path(f"/proc/{worker}/cmdline").read_text():
         assert time.monotonic() < deadline

@@ -43,12 +43,16 @@ def until(true: Callable[[], Any], within: float, what: str | Callable[[], str],
                 return value
         except Exception as e:  # noqa: BLE001 (told when time is up)
             last = f"{type(e).__name__}: {e}"
-        assert time.monotonic() < deadline, f"{what if isinstance(what, str) else what()}: not within {within:g} s. {last}"
+        assert time.monotonic() < deadline, (
+            f"{what if isinstance(what, str) else what()}: not within {within:g} s. {last}"
+        )
         time.sleep(every)
 
 
 def run(*command: str, ok: bool = True, within: float = 60) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=within, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=within, check=False, stdin=subprocess.DEVNULL
+    )
     assert not ok or done.returncode == 0, f"$ {' '.join(command)}\n{done.stdout}{done.stderr}"
     return done.stdout
 
@@ -79,7 +83,12 @@ class HostCloud:
         return self.command("up")
 
     def healthy(self, within: float = 40) -> None:
-        until(lambda: not [part for part in self.status() if not part["healthy"]], within, "all parts healthy", 0.3)
+        until(
+            lambda: not [part for part in self.status() if not part["healthy"]],
+            within,
+            "all parts healthy",
+            0.3,
+        )
 
     def status(self) -> list[dict[str, Any]]:
         return list(self._ours("GET", "status")["parts"])
@@ -122,7 +131,11 @@ class HostCloud:
         self._connection = None
 
     def image(self) -> Any:
-        return until(lambda: next(iter(self.sdk.image.images(name="stackling-ready", status="active")), None), 30, "the ready image")
+        return until(
+            lambda: next(iter(self.sdk.image.images(name="stackling-ready", status="active")), None),
+            30,
+            "the ready image",
+        )
 
     def server(self, id: str) -> Any:
         return self.sdk.compute.get_server(id)
@@ -149,15 +162,25 @@ class HostCloud:
         until(missing, within, f"{id} gone", 0.2)
 
     def ssh(self, address: str, command: str, *, ok: bool = True, within: float = 30) -> str:
-        options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ConnectTimeout=4"]
+        options = [
+            "BatchMode=yes",
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "LogLevel=ERROR",
+            "ConnectTimeout=4",
+        ]
         flags = [part for option in options for part in ("-o", option)]
-        return run("ssh", "-i", str(self.key), *flags, f"stackling@{address}", command, ok=ok, within=within).strip()
+        return run(
+            "ssh", "-i", str(self.key), *flags, f"stackling@{address}", command, ok=ok, within=within
+        ).strip()
 
     # -- below the cloud -------------------------------------------------------------------------------------------
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Straight from the database."""
-        with contextlib.closing(sqlite3.connect(f"file:{STATE}/state.db?mode=ro", uri=True, timeout=10)) as database:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{STATE}/state.db?mode=ro", uri=True, timeout=10)
+        ) as database:
             return database.execute(query).fetchall()
 
     def pid(self, name: str) -> int | None:
@@ -166,7 +189,11 @@ class HostCloud:
             return _living("/run/stackling/cloud.json", lambda text: json.loads(text)["pid"])
         if name == "worker":
             above = self.pid("supervisor")
-            children = run("pgrep", "-P", str(above), "-f", "stackling.boot.server", ok=False).split() if above else []
+            children = (
+                run("pgrep", "-P", str(above), "-f", "stackling.boot.server", ok=False).split()
+                if above
+                else []
+            )
             return int(children[0]) if children else None
         return _living(PIDFILES[name], int)
 
@@ -215,7 +242,9 @@ def leaks(cloud: HostCloud) -> dict[str, Any]:
         "guests": cloud.guests(),
         "domains": run("virsh", "--connect", "qemu:///system", "list", "--all", "--name").split(),
         "instances": [*_names(STATE / "node/instances"), *_names(Path("/run/stackling/instances"))],
-        "volumes": [name for name in [*_names(volumes), *_names(volumes / "snapshots")] if name != "snapshots"],
+        "volumes": [
+            name for name in [*_names(volumes), *_names(volumes / "snapshots")] if name != "snapshots"
+        ],
         "devices": [name for name in os.listdir("/sys/class/net") if name.startswith(("tap", "meta"))],
         "ports of br-int": [name for name in bridge if name.startswith(("tap", "meta"))],
         "namespaces": _names(Path("/run/netns")),
@@ -224,10 +253,21 @@ def leaks(cloud: HostCloud) -> dict[str, Any]:
         "addresses": nbctl("--bare", "--columns=_uuid", "list", "nat"),
         "dhcp": nbctl("--bare", "--columns=_uuid", "list", "dhcp_options") if len(networks) == 1 else "",
         "servers": cloud.rows("SELECT id, state FROM server WHERE state != 'deleted'"),
-        "ports": cloud.rows("SELECT id, device_owner FROM port WHERE device_owner NOT IN ('network:distributed', 'network:dhcp')"),
+        "ports": cloud.rows(
+            "SELECT id, device_owner FROM port WHERE device_owner NOT IN ('network:distributed', 'network:dhcp')"
+        ),
         "jobs": cloud.rows(f"SELECT kind, resource_id, why FROM job WHERE kind NOT IN ({PERIODIC})"),
     }
-    for table in ("floating_ip", "router", "volume", "snapshot", "volume_attachment", "allocation", "consumer", "server_nic"):
+    for table in (
+        "floating_ip",
+        "router",
+        "volume",
+        "snapshot",
+        "volume_attachment",
+        "allocation",
+        "consumer",
+        "server_nic",
+    ):
         found[f"table {table}"] = cloud.rows(f"SELECT * FROM {table}")
     return {what: left for what, left in found.items() if left}
 
@@ -258,9 +298,23 @@ def _processes() -> Iterator[str]:
 
 
 def _files() -> Iterator[str]:
-    for top in ("/etc/stackling", "/etc/openvswitch", "/etc/ovn", "/etc/libvirt", "/run", "/var/lib/stackling", "/var/lib/ovn"):
+    for top in (
+        "/etc/stackling",
+        "/etc/openvswitch",
+        "/etc/ovn",
+        "/etc/libvirt",
+        "/run",
+        "/var/lib/stackling",
+        "/var/lib/ovn",
+    ):
         yield from _below(Path(top))
-    for top in ("/var/lib/openvswitch", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/stackling", "/var/log/ovn"):
+    for top in (
+        "/var/lib/openvswitch",
+        "/var/lib/libvirt",
+        "/var/cache/libvirt",
+        "/var/log/stackling",
+        "/var/log/ovn",
+    ):
         yield from _below(Path(top))
     for top in ("/var/log/openvswitch", "/var/log/libvirt", "/dev/shm"):
         yield from _below(Path(top))

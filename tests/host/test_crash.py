@@ -1,28 +1,32 @@
 """Kill any process of a real cloud at any moment: what was asked for is done or fails with a reason, and nothing leaks.
 
-STACKLING_CHAOS_SECONDS says how long (90), STACKLING_CHAOS_SEED repeats a run; every failure names its seed.
+STACKLING_CHAOS_SECONDS says how long (60), STACKLING_CHAOS_SEED repeats a run; every failure names its seed.
 """
 
 import contextlib
 import os
 import random
+import shutil
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import openstack
 import pytest
 
-from tests.host.cloud_client import PIDFILES, HostCloud, leaks, until
+from tests.host.cloud_client import PIDFILES, STATE, HostCloud, leaks, run, until
 
-SECONDS = float(os.environ.get("STACKLING_CHAOS_SECONDS", "90"))
+SECONDS = float(os.environ.get("STACKLING_CHAOS_SECONDS", "60"))
 SEED = int(os.environ.get("STACKLING_CHAOS_SEED", random.SystemRandom().randrange(10**6)))
 # virtlogd holds the other end of consoles: without it guests live on, but their later output is lost.
 VICTIMS = ["supervisor", "worker", "qemu", *(name for name in PIDFILES if name != "virtlogd")]
 NAME = "chaos"
+# openstacksdk warns of what it will change in itself.
+pytestmark = pytest.mark.filterwarnings("default")
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +51,18 @@ class Life:
         sdk = self.sdk
         public = self.do(lambda: sdk.network.find_network("public"))
         network = self.do(lambda: sdk.network.create_network(name=NAME))
-        subnet = network and self.do(lambda: sdk.network.create_subnet(name=NAME, network_id=network.id, ip_version=4, cidr="10.7.0.0/24"))
-        volume = self.do(lambda: sdk.block_storage.create_volume(size=1, name=NAME, image_id=self.cloud.image().id))
+        subnet = network and self.do(
+            lambda: sdk.network.create_subnet(
+                name=NAME, network_id=network.id, ip_version=4, cidr="10.7.0.0/24"
+            )
+        )
+        volume = self.do(
+            lambda: sdk.block_storage.create_volume(size=1, name=NAME, image_id=self.cloud.image().id)
+        )
         server = network and self.do(lambda: self.server(network.id))
-        router = public and self.do(lambda: sdk.network.create_router(name=NAME, external_gateway_info={"network_id": public.id}))
+        router = public and self.do(
+            lambda: sdk.network.create_router(name=NAME, external_gateway_info={"network_id": public.id})
+        )
         if router and subnet:
             self.do(lambda: sdk.network.add_interface_to_router(router, subnet_id=subnet.id))
         if server:
@@ -70,7 +82,9 @@ class Life:
 
     def server(self, network: str) -> Any:
         flavor = self.sdk.compute.find_flavor("m1.nano").id
-        return self.sdk.compute.create_server(name=NAME, image_id=self.cloud.image().id, flavor_id=flavor, networks=[{"uuid": network}])
+        return self.sdk.compute.create_server(
+            name=NAME, image_id=self.cloud.image().id, flavor_id=flavor, networks=[{"uuid": network}]
+        )
 
     def do(self, act: Callable[[], Any]) -> Any:
         """One request. The cloud may be away or refuse; it may not break."""
@@ -123,7 +137,9 @@ class Life:
         ):
             for one in listed:
                 left += 1
-                with contextlib.suppress(openstack.exceptions.ConflictException, openstack.exceptions.BadRequestException):
+                with contextlib.suppress(
+                    openstack.exceptions.ConflictException, openstack.exceptions.BadRequestException
+                ):
                     delete(one.id)  # what others still use goes in the next turn
         return left == 0
 
@@ -164,7 +180,45 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_leaks(cloud: HostCloud) 
             killer.join()
         cloud.command("up")
         assert life.wrong == [], says
-        until(lambda life=life: life.unfinished() == [], 60, lambda life=life, says=says: f"{says}: {life.unfinished()}")
+        until(
+            lambda life=life: life.unfinished() == [],
+            60,
+            lambda life=life, says=says: f"{says}: {life.unfinished()}",
+        )
         until(life.delete_all, 60, lambda says=says: f"{says}: all deleted", 0.3)
         until(lambda: leaks(cloud) == {}, 30, lambda says=says: f"{says}: {leaks(cloud)}", 0.3)
         cloud.clean()
+
+
+def test_what_a_cloud_had_running_ends_with_it(cloud: HostCloud, tmp_path: Path) -> None:
+    """A download of packages for the ready image, which here never ends."""
+    endless = tmp_path / "apt-get"
+    endless.write_text("#!/bin/sh\nexec sleep 4321\n")
+    endless.chmod(0o755)
+
+    def downloads() -> set[str]:
+        return set(run("pgrep", "-f", "sleep 4321", ok=False).split())
+
+    run("mount", "--bind", str(endless), "/usr/bin/apt-get")
+    try:
+        cloud.command("down")
+        shutil.rmtree(STATE / "ready-image")
+        cloud.command("up")
+        until(downloads, 10, "a download")
+        cloud.command("down")
+        assert downloads() == set()
+        cloud.command("up")
+        for victim in ("worker", "supervisor"):
+            old = until(downloads, 10, "a download")
+            cloud.kill(victim)
+            if victim == "supervisor":
+                cloud.command("up")
+            until(
+                lambda was=old: downloads() and not downloads() & was,
+                15,
+                "another download in place of the one before",
+            )
+        cloud.command("down")
+        assert downloads() == set()
+    finally:
+        run("umount", "/usr/bin/apt-get")

@@ -25,7 +25,10 @@ from stackling.node.daemon import DaemonError
 from stackling.node.services import Service, Services
 from stackling.volume.driver import Backend
 
-_LOOK, _RETRY = 15.0, 3.0  # seconds between looks at the daemons, when all run and when one could not be started
+_LOOK, _RETRY = (
+    15.0,
+    3.0,
+)  # seconds between looks at the daemons, when all run and when one could not be started
 
 
 def hostname(config: Config) -> str:
@@ -97,9 +100,13 @@ class Node:
         if self.cloud.config.api.workers > 1:
             from stackling.boot import far
 
-            self.agent.serve(far.LOOPBACK, self.cloud.config.node.agent_port, far.identity(self.cloud.config, "node"))
+            self.agent.serve(
+                far.LOOPBACK, self.cloud.config.node.agent_port, far.identity(self.cloud.config, "node")
+            )
         if self.cloud.config.image.ready_image:
-            threading.Thread(target=ready_image.offer, args=(self.cloud, self._stop), name="ready-image", daemon=True).start()
+            threading.Thread(
+                target=ready_image.offer, args=(self.cloud, self._stop), name="ready-image", daemon=True
+            ).start()
         while not self._stop.is_set():
             begun = time.monotonic()
             try:
@@ -155,7 +162,11 @@ class Node:
         """Those who look at the host now and then look now: what they missed is back."""
         now = self.cloud.clock.now()
         with self.cloud.db.begin() as tx:
-            for kind, id in (("compute.host", hostname(self.cloud.config)), ("network.fabric", "resync"), ("network.fabric", "ports")):
+            for kind, id in (
+                ("compute.host", hostname(self.cloud.config)),
+                ("network.fabric", "resync"),
+                ("network.fabric", "ports"),
+            ):
                 jobs.wake(tx, kind, id, now=now)
 
 
@@ -182,7 +193,13 @@ def purge(config: Config) -> None:
     if any(not daemon.healthy for daemon in daemons.status()):
         daemons.ensure()
     home = Path(config.paths.state_dir) / "node"
-    hypervisor = LibvirtHypervisor(home, Path(config.paths.run_dir), ImageCache(home / "images", _NoImages()), home / "images", accel="tcg")
+    hypervisor = LibvirtHypervisor(
+        home,
+        Path(config.paths.run_dir),
+        ImageCache(home / "images", _NoImages()),
+        home / "images",
+        accel="tcg",
+    )
     try:
         for id in hypervisor.observe():
             hypervisor.remove(id)

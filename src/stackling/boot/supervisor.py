@@ -16,7 +16,9 @@ from granian.server import Server
 
 from stackling.base import log
 
-MARK = "STACKLING_WORKER"  # in the environment of what a worker runs, so that it is known when the worker died
+MARK = (
+    "STACKLING_WORKER"  # in the environment of what a worker runs, so that it is known when the worker died
+)
 _PAUSES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before the next start, by deaths in a row
 _STABLE = 60.0  # seconds of life after which the pauses begin anew
 
@@ -34,21 +36,31 @@ class Supervisor(Server):
         """Called by a worker that could start: from now on they are started again and again."""
         self._loaded[0] = 1
 
-    def _respawn_workers(self, workers: list[int], spawn_target: Any, target_loader: Any, delay: float = 0) -> None:
+    def _respawn_workers(
+        self, workers: list[int], spawn_target: Any, target_loader: Any, delay: float = 0
+    ) -> None:
         codes = [self.wrks[idx].inner.exitcode for idx in workers]
         if None in codes:  # they live: a reload, which operators ask for with SIGHUP
             super()._respawn_workers(workers, spawn_target, target_loader, delay)
             return
         if not self._loaded[0] and all(code and code > 0 for code in codes):
             self.interrupt_children.extend(workers)  # for its exit status
-            self.interrupt_signal = True  # it says in the log why it can't start; more tries would only repeat it
+            self.interrupt_signal = (
+                True  # it says in the log why it can't start; more tries would only repeat it
+            )
             self.main_loop_interrupt.set()
             return
         now = time.monotonic()
         self._deaths = 1 if now - self._last > _STABLE else self._deaths + 1
         self._last = now
         pause = _PAUSES[min(self._deaths, len(_PAUSES)) - 1]
-        log.get("supervisor").error("worker.died", says="a process of the cloud ended and is started again", status=codes, times=self._deaths, pause=pause)
+        log.get("supervisor").error(
+            "worker.died",
+            says="a process of the cloud ended and is started again",
+            status=codes,
+            times=self._deaths,
+            pause=pause,
+        )
         if pause and self.main_loop_interrupt.wait(pause) and self.interrupt_signal:
             return
         super()._respawn_workers(workers, spawn_target, target_loader, delay)

@@ -16,7 +16,10 @@ from stackling.cli.setting import Setting, Trouble, fake_home, running
 
 def down(
     *,
-    purge: Annotated[bool, Parameter(negative=(), help="Also remove all servers, networks, disks and files: nothing is left.")] = False,
+    purge: Annotated[
+        bool,
+        Parameter(negative=(), help="Also remove all servers, networks, disks and files: nothing is left."),
+    ] = False,
     setting: Setting | None = None,
 ) -> int:
     """Stop the cloud. Guests go on running and are found again by the next `stackling up`."""
@@ -33,14 +36,18 @@ def down(
         else:
             guests = node.stop_services(config)
             if guests:
-                print(f"{len(guests)} guests go on running, and with them Open vSwitch, OVN and libvirt.")
+                who = "1 guest goes" if len(guests) == 1 else f"{len(guests)} guests go"
+                print(f"{who} on running, and with them Open vSwitch, OVN and libvirt.")
     if purge:
         for name in ("state_dir", "run_dir", "log_dir", "config_dir"):
             shutil.rmtree(getattr(config.paths, name), ignore_errors=True)
         if setting.fake:
             with contextlib.suppress(OSError):  # an operator's own configuration stays
                 fake_home().rmdir()
-    print("Stackling is down." if stopped else "Stackling was not running.", *(["Nothing of it is left."] if purge else []))
+    print(
+        "Stackling is down." if stopped else "Stackling was not running.",
+        *(["Nothing of it is left."] if purge else []),
+    )
     return 0
 
 

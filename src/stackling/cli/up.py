@@ -16,7 +16,9 @@ from stackling.cli.setting import Setting, Trouble, running
 
 def up(
     *,
-    foreground: Annotated[bool, Parameter(negative=(), help="Stay in the foreground and log to standard error.")] = False,
+    foreground: Annotated[
+        bool, Parameter(negative=(), help="Stay in the foreground and log to standard error.")
+    ] = False,
     setting: Setting | None = None,
 ) -> int:
     """Start the cloud: API, worker and node in one, with Open vSwitch, OVN and libvirt where they don't run yet.
@@ -50,7 +52,9 @@ def up(
     _await(config, process.pid, process, log, start)
     print(f"Stackling is up: {config.base_url}")
     print(f"  credentials: {config.paths.config_dir}/clouds.yaml and {config.paths.config_dir}/openrc")
-    print(f"  try:         export OS_CLIENT_CONFIG_FILE={config.paths.config_dir}/clouds.yaml OS_CLOUD=stackling; openstack catalog list")
+    print(
+        f"  try:         export OS_CLIENT_CONFIG_FILE={config.paths.config_dir}/clouds.yaml OS_CLOUD=stackling; openstack catalog list"
+    )
     print(f"  log:         {log}")
     print(f"  stop it:     stackling down{' --fake' if setting.fake else ''}")
     return _await_parts(config)
@@ -63,7 +67,11 @@ def _await_parts(config: Config, within: float = 40.0) -> int:
     deadline = time.monotonic() + within
     while True:
         try:
-            ill = [f"{part['name']}: {part['why']}" for part in ask(config, "GET", "/stackling/v1/status")["parts"] if not part["healthy"]]
+            ill = [
+                f"{part['name']}: {part['why']}"
+                for part in ask(config, "GET", "/stackling/v1/status")["parts"]
+                if not part["healthy"]
+            ]
         except Trouble as e:
             ill = [str(e)]
         if not ill:
@@ -77,11 +85,17 @@ def _await_parts(config: Config, within: float = 40.0) -> int:
 def _check(config: Config, *, fake: bool) -> None:
     """Say plainly what would stop the cloud from starting."""
     if config.api.workers > 1 and (fake or config.database_url.startswith("sqlite")):
-        raise Trouble("several API processes need PostgreSQL and real hosts; set `url` in [database], or `workers` in [api] to 1")
+        raise Trouble(
+            "several API processes need PostgreSQL and real hosts; set `url` in [database], or `workers` in [api] to 1"
+        )
     if not fake and os.geteuid() != 0:
-        raise Trouble("starting a cloud needs root, for networks and virtual machines; run it with sudo, or try `stackling up --fake`")
+        raise Trouble(
+            "starting a cloud needs root, for networks and virtual machines; run it with sudo, or try `stackling up --fake`"
+        )
     if holder := _listener(config.api.port, config.api.listen):
-        raise Trouble(f"port {config.api.port} is in use by {holder}; end it, or set another with STACKLING_API_PORT or `port` in [api]")
+        raise Trouble(
+            f"port {config.api.port} is in use by {holder}; end it, or set another with STACKLING_API_PORT or `port` in [api]"
+        )
     for name in ("state_dir", "run_dir", "log_dir", "config_dir"):
         path = Path(getattr(config.paths, name))
         try:
@@ -90,7 +104,9 @@ def _check(config: Config, *, fake: bool) -> None:
             probe.write_text("")
             probe.unlink()
         except OSError as e:
-            raise Trouble(f"{path} can't be written ({e.strerror}); free or change it with `{name}` in [paths]") from None
+            raise Trouble(
+                f"{path} can't be written ({e.strerror}); free or change it with `{name}` in [paths]"
+            ) from None
 
 
 def _listener(port: int, address: str) -> str | None:
@@ -132,7 +148,9 @@ def _owner(port: int) -> str | None:
     return None
 
 
-def _await(config: Config, pid: int, process: subprocess.Popen[bytes] | None, log: Path | None = None, start: int = 0) -> None:
+def _await(
+    config: Config, pid: int, process: subprocess.Popen[bytes] | None, log: Path | None = None, start: int = 0
+) -> None:
     """Return when the API answers; raise Trouble with the end of the log when it won't."""
     import ssl
 
@@ -148,7 +166,9 @@ def _await(config: Config, pid: int, process: subprocess.Popen[bytes] | None, lo
             break
         time.sleep(0.05)
     if log is None:
-        raise Trouble(f"the cloud runs (process {pid}) but does not answer at {config.base_url}; see the log in {config.paths.log_dir}")
+        raise Trouble(
+            f"the cloud runs (process {pid}) but does not answer at {config.base_url}; see the log in {config.paths.log_dir}"
+        )
     with log.open("rb") as f:
         f.seek(start)
         tail = "\n".join(f.read()[-4000:].decode(errors="replace").splitlines()[-15:])

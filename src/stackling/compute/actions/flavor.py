@@ -57,10 +57,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewFlavor) -> Row:
         if tx.execute(sa.select(flavor.c.id).where(flavor.c[name] == made[name])).first():
             raise Conflict(f"Flavor with {'ID' if name == 'id' else 'name'} {made[name]} already exists.")
     values = {**made, "extra_specs": {}, "created_at": cloud.clock.now()}
-    row = tx.execute(sa.insert(flavor).values(**values).returning(flavor)).one()
-    if not want.is_public and caller.project_id:
-        tx.execute(sa.insert(flavor_access).values(flavor_id=row.id, project_id=caller.project_id))
-    return row
+    return tx.execute(sa.insert(flavor).values(**values).returning(flavor)).one()
 
 
 def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, description: str | None) -> Row:

@@ -13,7 +13,7 @@ from stackling.network.actions import network as networks
 from stackling.network.actions import port as ports
 from stackling.network.actions import security_group as security_groups
 from stackling.network.actions.ipam import WantedIP
-from stackling.network.actions.port import Plug, PortChanges
+from stackling.network.actions.port import Face, Plug, PortChanges
 from stackling.network.errors import PortInUse
 
 _STATES = ("active", "stopped", "paused")
@@ -22,6 +22,12 @@ _STATES = ("active", "stopped", "paused")
 def of(tx: Tx, caller: Caller, server_id: str, rule: str) -> list[Plug]:
     """The ports of a server, in the order in which they were attached."""
     return ports.plugs(tx, server.get(tx, caller, server_id, rule).id)
+
+
+def face(tx: Tx, caller: Caller, server_id: str, rule: str) -> Face:
+    """The addresses and security groups of a server."""
+    id = server.get(tx, caller, server_id, rule).id
+    return ports.faces(tx, [id]).get(id) or Face({}, [])
 
 
 def get(tx: Tx, caller: Caller, server_id: str, port_id: str, rule: str) -> Plug:

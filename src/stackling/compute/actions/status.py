@@ -48,8 +48,8 @@ def status_of(row: Any) -> Status:
         before = State.ERROR if row.fault else State.SPAWNING if row.launched_at is None else State.STOPPED if row.power == "off" else State.ACTIVE
         return _PLAIN[before]._replace(task_state="deleting")
     if row.wanted == Wanted.DELETED:
-        return _PLAIN[State(row.state)]._replace(task_state="deleting")
-    return _TASKS.get((row.state, row.wanted)) or _PLAIN[State(row.state)]
+        return _PLAIN[row.state]._replace(task_state="deleting")
+    return _TASKS.get((row.state, row.wanted)) or _PLAIN[row.state]
 
 
 # Which states a `status` filter means. Ones that no server of this cloud has are known words as well.

@@ -22,7 +22,7 @@ def of(tx: Tx, project_id: str | None, start: datetime, stop: datetime, now: dat
         if last is not None:
             query = query.where(sa.or_(c.project_id > last.project_id, sa.and_(c.project_id == last.project_id, c.id > last.id)))
     query = query.order_by(c.project_id, c.id)
-    return list(tx.execute(query.limit(limit) if limit else query))
+    return list(tx.execute(query if limit is None else query.limit(limit)))
 
 
 def one(row: Row, start: datetime, stop: datetime, now: datetime) -> dict[str, Any]:

@@ -33,13 +33,13 @@ def get(tx: Tx, caller: Caller, server_id: str, volume_id: str, rule: str) -> Ro
 def create(
     tx: Tx, cloud: Cloud, caller: Caller, server_id: str, volume_id: str, *, tag: str | None = None, delete_on_termination: bool = False
 ) -> Row:
-    """Attach a volume. Raises NotFound, BadRequest (its state or host), Conflict (the server's state)."""
+    """Attach a volume. Raises NotFound, BadRequest (its state or host, or the server has it), Conflict (the server's state)."""
     row = server.unlocked(tx, caller, server_id, "os_compute_api:os-volumes-attachments:create")
     server.require(row, "attach_volume", *_STATES)
     volume = volumes.get(tx, caller, volume_id)
     devices = state.of(tx, row.id)
     if any(d.volume_id == volume_id for d in devices):
-        raise Conflict(f"volume {volume_id} already attached")
+        raise BadRequest(f"Invalid volume: volume {volume_id} already attached")
     if volume.host is not None and volume.host != row.host:
         raise BadRequest(f"Invalid volume: volume {volume_id} is on host {volume.host} and server {row.id} on {row.host}; a local volume is used on its own host.")
     device = next_device({row.root_device, *(d.device for d in devices if d.device)})

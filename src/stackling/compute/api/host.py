@@ -218,7 +218,7 @@ class Hypervisors(_Room):
                 raise BadRequest(f"marker [{marker[:64]}] not found")
             rows = rows[places[0] + 1 :]
         limit = limit_of(req)
-        return rows[:limit], len(rows) >= limit
+        return rows[:limit], 0 < limit <= len(rows)
 
 
 def _add_servers(tx: Tx, req: Request, row: Row, made: dict[str, Any]) -> None:

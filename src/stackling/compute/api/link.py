@@ -19,6 +19,7 @@ class Links:
         project = f"/{req.context.project_in_path}" if req.context.project_in_path else ""
         base = f"{base_url(req, cloud)}/compute"
         self.versioned, self.bare = f"{base}/v2.1{project}", f"{base}{project}"
+        self._references: dict[tuple[str, str], dict[str, Any]] = {}
 
     def of(self, kind: str, id: str) -> list[dict[str, str]]:
         return [{"rel": "self", "href": f"{self.versioned}/{kind}/{id}"}, {"rel": "bookmark", "href": f"{self.bare}/{kind}/{id}"}]
@@ -26,13 +27,20 @@ class Links:
     def bookmark(self, kind: str, id: str) -> list[dict[str, str]]:
         return [{"rel": "bookmark", "href": f"{self.bare}/{kind}/{id}"}]
 
+    def reference(self, kind: str, id: str) -> dict[str, Any]:
+        """How one object names another; the same dict for all that name it, since a list of servers has few flavors and images."""
+        made = self._references.get((kind, id))
+        if made is None:
+            made = self._references[kind, id] = {"id": id, "links": self.bookmark(kind, id)}
+        return made
+
 
 def limit_of(req: Request) -> int:
     """How many objects to show; a larger limit is lowered. Raises BadRequest."""
     text = one_param(req, "limit")
     if text is None:
         return MOST
-    return min(integer(text, "limit", most=2**62), MOST) or MOST
+    return min(integer(text, "limit", most=2**62), MOST)
 
 
 def next_page(req: Request, cloud: Cloud, marker: str) -> list[dict[str, str]]:

@@ -135,7 +135,7 @@ class Addresses(_Room):
     def on_get(self, req: Request, resp: Response, server_id: str, network: str | None = None) -> None:
         rule = "os_compute_api:ips:index" if network is None else "os_compute_api:ips:show"
         with self.cloud.db.read() as tx:
-            found = addresses(interface.of(tx, caller(req), server_id, rule))
+            found = addresses(interface.face(tx, caller(req), server_id, rule))
         brief = {name: [{"version": a["version"], "addr": a["addr"]} for a in listed] for name, listed in found.items()}
         if network is None:
             resp.media = {"addresses": brief}

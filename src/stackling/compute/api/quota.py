@@ -20,7 +20,7 @@ from stackling.identity.actions import project
 
 _FILES = ("injected_files", "injected_file_content_bytes", "injected_file_path_bytes")
 _ALWAYS = ("instances", "cores", "ram", "metadata_items", "key_pairs", "server_groups", "server_group_members")
-# What nova's own network once counted; the network service has its own quotas, so there is no limit here.
+# What nova's own network once counted: kept and shown for clients that set it, but the network service's own quotas count.
 _NETWORK = {"fixed_ips": -1, "floating_ips": -1, "security_groups": -1, "security_group_rules": -1}
 
 
@@ -36,7 +36,9 @@ def _names(req: Request) -> list[str]:
 
 def _shown(req: Request, values: Mapping[str, int], *, network: bool | None = None) -> dict[str, int]:
     made = {n: values[n] for n in _names(req)}
-    return made | (_NETWORK if (not since(req, "2.36") if network is None else network) else {})
+    if not since(req, "2.36") if network is None else network:
+        made |= {n: values.get(n, none) for n, none in _NETWORK.items()}
+    return made
 
 
 def _check_project(tx: Tx, project_id: str) -> None:
@@ -80,7 +82,7 @@ def _wanted(req: Request, key: str, *, allow_force: bool) -> tuple[dict[str, int
     given = json_body(req)
     if not isinstance(given, dict) or set(given) != {key} or not isinstance(given[key], dict):
         raise BadRequest(f"Invalid input for field/attribute {key}: '{key}' is a required property")
-    known = {*_names(req), *(() if since(req, "2.36") else _NETWORK)}
+    known = {*_names(req), *(() if since(req, "2.36" if allow_force else "2.50") else _NETWORK)}
     made, force = {}, False
     for name, value in given[key].items():
         if name == "force" and allow_force:
@@ -91,7 +93,7 @@ def _wanted(req: Request, key: str, *, allow_force: bool) -> tuple[dict[str, int
             raise BadRequest(f"Additional properties are not allowed ({str(name)[:64]!r} was unexpected)")
         elif isinstance(value, (bool, float)) or not str(value).lstrip("-").isdigit() or len(str(value)) > 12:
             raise BadRequest(f"Invalid input for field/attribute {name}. Value: {str(value)[:64]}. It is a whole number from -1")
-        elif name not in _NETWORK:
+        else:
             made[name] = whole(value, name, least=-1)
     return made, force
 

@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta
 from stackling.base.cloud import Cloud
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Conflict, Forbidden, QuotaExceeded
+from stackling.base.ids import is_uuid
 from stackling.base.microversion import Body
 from stackling.base.rest import body, caller
 from stackling.compute.actions import interface
@@ -143,6 +144,9 @@ class Rules(_Room):
         low, high = or_none(want.from_port), or_none(want.to_port)
         cidr = or_none(want.cidr)
         remote = or_none(want.group_id)
+        for name, id in (("parent_group_id", str(want.parent_group_id)), ("group_id", remote)):
+            if id is not None and not is_uuid(id):
+                raise BadRequest(f"Security group id in {name} should be uuid: {id[:64]!r}")
         if protocol is None and remote is None:
             raise BadRequest("IP protocol is missing: give ip_protocol, from_port and to_port")
         rule = NewRule(

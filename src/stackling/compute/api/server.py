@@ -36,7 +36,7 @@ class Servers(_Room):
     def on_get(self, req: Request, resp: Response) -> None:
         views = Views(req, self.cloud)
         with self.cloud.db.read() as tx:
-            rows, limit = server_list.search(tx, req, self.cloud, detail=False)
+            rows, limit = server_list.search(tx, req, self.cloud, views.columns(detail=False), detail=False)
         resp.media = paged(req, self.cloud, "servers", [views.brief(r) for r in rows], [r.id for r in rows], limit)
 
     def on_post(self, req: Request, resp: Response) -> None:
@@ -49,7 +49,7 @@ class ServersDetail(_Room):
     def on_get(self, req: Request, resp: Response) -> None:
         views = Views(req, self.cloud)
         with self.cloud.db.read() as tx:
-            rows, limit = server_list.search(tx, req, self.cloud, detail=True)
+            rows, limit = server_list.search(tx, req, self.cloud, views.columns(detail=True), detail=True)
             made = views.details(tx, rows)
         resp.media = paged(req, self.cloud, "servers", made, [r.id for r in rows], limit)
 

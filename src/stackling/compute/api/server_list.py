@@ -85,8 +85,8 @@ _SORT: dict[str, ColumnElement[Any]] = {
 }
 
 
-def search(tx: Tx, req: Request, cloud: Cloud, *, detail: bool) -> tuple[list[Row], int]:
-    """The page that a query asks for, and the limit that was used. Raises BadRequest, Forbidden."""
+def search(tx: Tx, req: Request, cloud: Cloud, columns: list[sa.Column[Any]], *, detail: bool) -> tuple[list[Row], int]:
+    """`columns` of the page that a query asks for, and the limit that was used. Raises BadRequest, Forbidden."""
     who = caller(req)
     verb = "detail" if detail else "index"
     who.may(f"os_compute_api:servers:{verb}")
@@ -101,7 +101,7 @@ def search(tx: Tx, req: Request, cloud: Cloud, *, detail: bool) -> tuple[list[Ro
         after = tx.execute(sa.select(server).where(c.id == marker, *scope)).first()
         if after is None:
             raise BadRequest(f"marker [{marker[:64]}] not found")
-    return listing.page(tx, sa.select(server).where(*where), sort, limit=limit, after=after), limit
+    return listing.page(tx, sa.select(*columns).where(*where), sort, limit=limit, after=after), limit
 
 
 def _all_tenants(req: Request, who: Caller, verb: str) -> bool:

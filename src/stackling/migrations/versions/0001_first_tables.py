@@ -198,7 +198,7 @@ def upgrade() -> None:
     with op.batch_alter_table('identity_project', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_identity_project_domain_id'), ['domain_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_identity_project_parent_id'), ['parent_id'], unique=False)
-        batch_op.create_index('uq_identity_project_domain_name', ['name'], unique=True, sqlite_where=sa.text('is_domain IS 1'), postgresql_where=sa.text('is_domain IS 1'))
+        batch_op.create_index('uq_identity_project_domain_name', ['name'], unique=True, sqlite_where=sa.text('is_domain'), postgresql_where=sa.text('is_domain'))
         batch_op.create_index('uq_identity_project_name', ['domain_id', 'name'], unique=True)
 
     op.create_table('identity_region',
@@ -1702,7 +1702,7 @@ def downgrade() -> None:
     op.drop_table('identity_region')
     with op.batch_alter_table('identity_project', schema=None) as batch_op:
         batch_op.drop_index('uq_identity_project_name')
-        batch_op.drop_index('uq_identity_project_domain_name', sqlite_where=sa.text('is_domain IS 1'), postgresql_where=sa.text('is_domain IS 1'))
+        batch_op.drop_index('uq_identity_project_domain_name', sqlite_where=sa.text('is_domain'), postgresql_where=sa.text('is_domain'))
         batch_op.drop_index(batch_op.f('ix_identity_project_parent_id'))
         batch_op.drop_index(batch_op.f('ix_identity_project_domain_id'))
 

@@ -12,11 +12,12 @@ from stackling.network.driver import HostRoute
 from stackling.network.state import floating_ip as floating_ips
 from stackling.network.state import port as ports
 from stackling.network.state import subnet as subnets
+from stackling.network.state.floating_ip import floating_ip
 from stackling.network.state.network import network
-from stackling.network.state.port import port, port_security_group
+from stackling.network.state.port import ip_allocation, port, port_security_group
 from stackling.network.state.security_group import security_group
 
-_AT_ONCE = 500  # servers or ports named in one statement
+_AT_ONCE = 1000  # servers or ports named in one statement
 
 
 class PlugIP(Struct, frozen=True, kw_only=True):
@@ -62,6 +63,59 @@ class Plug(Struct, frozen=True, kw_only=True):
     security_group_names: tuple[str, ...]
     security_group_ids: tuple[str, ...]
     created_by_server: bool
+
+
+class Face(Struct):
+    """What those who look at a server see of its ports, in the order in which they were attached."""
+
+    addresses: dict[str, list[tuple[str, str, str]]]  # by network name: (address, fixed or floating, MAC)
+    security_groups: list[str]  # names
+
+
+# Made once, because making a statement costs more than running it. One for both: a server rarely has more than one port,
+# address and group, so few rows come twice.
+_FACES = (
+    sa.select(
+        port.c.device_id,
+        network.c.name,
+        port.c.mac_address,
+        ip_allocation.c.ip_address,
+        floating_ip.c.floating_ip_address,
+        security_group.c.name.label("security_group"),
+    )
+    .join(network, network.c.id == port.c.network_id)
+    .outerjoin(ip_allocation, ip_allocation.c.port_id == port.c.id)
+    .outerjoin(
+        floating_ip,
+        sa.and_(floating_ip.c.port_id == port.c.id, floating_ip.c.fixed_ip_address == ip_allocation.c.ip_address),
+    )
+    .outerjoin(port_security_group, port_security_group.c.port_id == port.c.id)
+    .outerjoin(security_group, security_group.c.id == port_security_group.c.security_group_id)
+    .where(port.c.device_id.in_(sa.bindparam("servers", expanding=True)), port.c.device_owner.like("compute:%"))
+    .order_by(
+        port.c.plug_order, port.c.created_at, port.c.id,
+        ip_allocation.c.position, ip_allocation.c.ip_address,
+        floating_ip.c.created_at, floating_ip.c.id,
+        security_group.c.name,
+    )
+)  # fmt: skip
+
+
+def faces(tx: Tx, server_ids: Sequence[str]) -> dict[str, Face]:
+    """Addresses and security groups of each of the servers; none for a server without ports."""
+    found: dict[str, Face] = {}
+    for start in range(0, len(server_ids), _AT_ONCE):
+        for id, name, mac, ip, floating, group in tx.execute(_FACES, {"servers": server_ids[start : start + _AT_ONCE]}):
+            face = found.get(id)
+            if face is None:
+                face = found[id] = Face({}, [])
+            listed = face.addresses.setdefault(name, [])
+            for address in ((ip, "fixed", mac), (floating, "floating", mac)):
+                if address[0] is not None and address not in listed:
+                    listed.append(address)
+            if group is not None and group not in face.security_groups:
+                face.security_groups.append(group)
+    return found
 
 
 def plugs(tx: Tx, server_id: str) -> list[Plug]:

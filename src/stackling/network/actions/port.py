@@ -31,7 +31,7 @@ from stackling.network.actions.new_port import (
     make_mac,
     port_groups,
 )
-from stackling.network.actions.plug import Plug, plugs, plugs_of
+from stackling.network.actions.plug import Face, Plug, faces, plugs, plugs_of
 from stackling.network.actions.server_port import bind, create_for_server, release, take_for_server
 from stackling.network.actions.standard import Unset, given
 from stackling.network.errors import (
@@ -252,6 +252,6 @@ def seen(tx: Tx, cloud: Cloud, port_id: str, up: bool) -> bool:
 
 
 __all__ = [
-    "KIND", "Plug", "bind", "create", "create_for_server", "find", "insert", "plugs", "plugs_of", "release", "remove",
+    "KIND", "Face", "Plug", "bind", "create", "create_for_server", "faces", "find", "insert", "plugs", "plugs_of", "release", "remove",
     "seen", "take_for_server", "update", "visible",
 ]  # fmt: skip
