@@ -49,18 +49,37 @@ class Answer:
 class User:
     """Somebody with a token, or nobody (`token=""`)."""
 
-    def __init__(self, bed: "Bed", token: str, *, id: str = "", project_id: str = "", name: str = "", password: str = "") -> None:
+    def __init__(
+        self,
+        bed: "Bed",
+        token: str,
+        *,
+        id: str = "",
+        project_id: str = "",
+        name: str = "",
+        password: str = "",
+    ) -> None:
         self.bed, self.token, self.id, self.project_id = bed, token, id, project_id
         self.name, self.password = name, password
 
-    def call(self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None, data: bytes | None = None) -> Answer:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: dict[str, str] | None = None,
+        data: bytes | None = None,
+    ) -> Answer:
         sent = {"Content-Type": "application/json", "Accept": "application/json"}
         if self.token:
             sent["X-Auth-Token"] = self.token
         sent |= headers or {}
         path, _, query = path.partition("?")
         content = data if data is not None else json.dumps(body).encode() if body is not None else None
-        return Answer(self.bed.client.simulate_request(method, path, query_string=query, body=content, headers=sent))
+        return Answer(
+            self.bed.client.simulate_request(method, path, query_string=query, body=content, headers=sent)
+        )
 
     def get(self, path: str, **more: Any) -> Answer:
         return self.call("GET", path, **more)
@@ -82,12 +101,23 @@ class Bed:
     """One cloud under test."""
 
     def __init__(
-        self, url: str, home: Path, *, twice: bool = False, hosts: tuple[str, ...] = ("n1",), prepared: bool = False
+        self,
+        url: str,
+        home: Path,
+        *,
+        twice: bool = False,
+        hosts: tuple[str, ...] = ("n1",),
+        prepared: bool = False,
     ) -> None:
         """`prepared`: database and home are a copy of another cloud's, as after a restart."""
         self.home = home
         self.clock = TurnedClock()
-        paths = Paths(state_dir=str(home / "state"), run_dir=str(home / "run"), log_dir=str(home / "log"), config_dir=str(home / "etc"))
+        paths = Paths(
+            state_dir=str(home / "state"),
+            run_dir=str(home / "run"),
+            log_dir=str(home / "log"),
+            config_dir=str(home / "etc"),
+        )
         for made in (home / "state", home / "run", home / "log", home / "etc"):
             made.mkdir(parents=True, exist_ok=True)
         # Hashing as costly as in production would be most of the suite's time; its own test uses the real cost.
@@ -132,10 +162,21 @@ class Bed:
             left -= every
             self.settle()
 
-    def login(self, name: str, password: str, *, project: str | None = None, domain: str = "default", scope: Any = None) -> User:
+    def login(
+        self,
+        name: str,
+        password: str,
+        *,
+        project: str | None = None,
+        domain: str = "default",
+        scope: Any = None,
+    ) -> User:
         """A user with a token for `project` (by name, of the default domain), or for `scope`, or unscoped."""
         auth: dict[str, Any] = {
-            "identity": {"methods": ["password"], "password": {"user": {"name": name, "domain": {"id": domain}, "password": password}}}
+            "identity": {
+                "methods": ["password"],
+                "password": {"user": {"name": name, "domain": {"id": domain}, "password": password}},
+            }
         }
         if project:
             auth["scope"] = {"project": {"name": project, "domain": {"id": "default"}}}
@@ -170,7 +211,9 @@ class Bed:
             made = admin.post(f"{v3}/users", {"user": {"name": name, "password": f"{name}-pass-word"}})
             assert made.status == 201, made
             roles = {r["name"]: r["id"] for r in admin.get(f"{v3}/roles").json["roles"]}
-            given = admin.put(f"{v3}/projects/{found[0]['id']}/users/{made.json['user']['id']}/roles/{roles[role]}")
+            given = admin.put(
+                f"{v3}/projects/{found[0]['id']}/users/{made.json['user']['id']}/roles/{roles[role]}"
+            )
             assert given.status == 204, given
             self._users[key] = self.login(name, f"{name}-pass-word", project=project)
         return self._users[key]
@@ -208,7 +251,19 @@ class Postgres:
             owner = pwd.getpwnam("postgres")
             os.chown(home, owner.pw_uid, owner.pw_gid)
             os.chown(data, owner.pw_uid, owner.pw_gid)
-        self._run("initdb", "-D", str(data), "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
+        self._run(
+            "initdb",
+            "-D",
+            str(data),
+            "-A",
+            "trust",
+            "-U",
+            "postgres",
+            "--no-sync",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+        )
         options = f"-k {home} -c listen_addresses= -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=200"
         self._run("pg_ctl", "-D", str(data), "-w", "-l", str(home / "log"), "-o", options, "start")
         self.engine = sa.create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
@@ -301,7 +356,9 @@ def cloud(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bed]:
         server.drop(url)
     else:
         shutil.copytree(request.getfixturevalue("prepared"), home)
-        bed = Bed(f"sqlite:///{home / 'state.db'}", home, twice=request.param == "sqlite-twice", prepared=True)
+        bed = Bed(
+            f"sqlite:///{home / 'state.db'}", home, twice=request.param == "sqlite-twice", prepared=True
+        )
         yield bed
         bed.close()
 

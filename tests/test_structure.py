@@ -37,7 +37,10 @@ def test_no_route_answers_without_a_token_unless_it_is_public(cloud: Bed) -> Non
 
 
 @pytest.mark.parametrize("who", ["admin", "alice", "reader"])
-@pytest.mark.parametrize("body", [None, {}, [], {"x": {"y": "\ud800"}}, "text", {"server": None, "network": 5, "volume": [], "user": "u"}])
+@pytest.mark.parametrize(
+    "body",
+    [None, {}, [], {"x": {"y": "\ud800"}}, "text", {"server": None, "network": 5, "volume": [], "user": "u"}],
+)
 def test_no_route_fails_whatever_is_sent(cloud: Bed, who: str, body: Any) -> None:
     """A 5xx is a bug. 501 and 503 are answers."""
     user = getattr(cloud, who)
@@ -53,7 +56,19 @@ def test_no_route_fails_whatever_is_sent(cloud: Bed, who: str, body: Any) -> Non
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=-1", "limit=x", "limit=99999999999999999999", "marker='; DROP TABLE server; --", "sort_key=password", "sort=%00", "name=%27%20OR%201=1", "status=%F0%9F%92%A9&name=%C3%28", "id=../../etc/passwd&fields=__class__", "changes-since=yesterday", "limit=1&limit=2&marker=&marker="],
+    [
+        "limit=-1",
+        "limit=x",
+        "limit=99999999999999999999",
+        "marker='; DROP TABLE server; --",
+        "sort_key=password",
+        "sort=%00",
+        "name=%27%20OR%201=1",
+        "status=%F0%9F%92%A9&name=%C3%28",
+        "id=../../etc/passwd&fields=__class__",
+        "changes-since=yesterday",
+        "limit=1&limit=2&marker=&marker=",
+    ],
 )
 def test_no_list_fails_whatever_is_asked(cloud: Bed, query: str) -> None:
     failed = []
@@ -78,9 +93,18 @@ def test_a_reader_changes_nothing(cloud: Bed) -> None:
 
 def test_unknown_paths_and_methods_are_not_errors_of_ours(cloud: Bed) -> None:
     for service in assembly.services():
-        for path in ("/nowhere", "/v2.1/nowhere", "/v3/no/where", "/%2e%2e/%2e%2e/etc/passwd", "/v2.0/networks/x/y/z"):
+        for path in (
+            "/nowhere",
+            "/v2.1/nowhere",
+            "/v3/no/where",
+            "/%2e%2e/%2e%2e/etc/passwd",
+            "/v2.0/networks/x/y/z",
+        ):
             assert cloud.admin.get(service.prefix + path).status in (300, 400, 404), (service.prefix, path)
-            assert cloud.admin.call("PATCH", service.prefix + path, {}).status in (400, 404, 405), (service.prefix, path)
+            assert cloud.admin.call("PATCH", service.prefix + path, {}).status in (400, 404, 405), (
+                service.prefix,
+                path,
+            )
 
 
 def test_every_answer_carries_a_request_id(cloud: Bed) -> None:
@@ -99,7 +123,9 @@ def test_every_job_kind_has_its_drawing_with_all_states(cloud: Bed) -> None:
 def test_every_state_of_a_machine_has_a_way_on_or_is_where_one_rests() -> None:
     for machine in assembly.machines():
         for state, (_, within) in machine.steps.items():
-            assert within is None or machine.on_failed is not None, f"{machine.kind}: {state} has a deadline and nowhere to go"
+            assert within is None or machine.on_failed is not None, (
+                f"{machine.kind}: {state} has a deadline and nowhere to go"
+            )
 
 
 def test_migrations_make_the_tables_that_the_code_knows(database_url: str) -> None:

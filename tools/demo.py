@@ -65,7 +65,15 @@ class Demo:
     def run(self, *command: str, ok: bool = True, within: float = 300, text: str | None = None) -> str:
         """Run a command and return what it printed. Raises Untrue when it fails and `ok` is set."""
         try:
-            done = subprocess.run(command, capture_output=True, text=True, env=self.environ, timeout=within, input=text, check=False)
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                env=self.environ,
+                timeout=within,
+                input=text,
+                check=False,
+            )
         except subprocess.TimeoutExpired:
             raise Untrue(f"$ {' '.join(command)}\nno answer within {within:g} s") from None
         if ok and done.returncode:
@@ -92,9 +100,24 @@ class Demo:
 
     def ssh(self, command: str, *, ok: bool = True, within: float = 60) -> str:
         """Run a command in the guest."""
-        options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ConnectTimeout=5"]
+        options = [
+            "BatchMode=yes",
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "LogLevel=ERROR",
+            "ConnectTimeout=5",
+        ]
         flags = [part for option in options for part in ("-o", option)]
-        return self.run("ssh", "-i", str(self.secrets / "key"), *flags, f"stackling@{self.floating_ip}", command, ok=ok, within=within)
+        return self.run(
+            "ssh",
+            "-i",
+            str(self.secrets / "key"),
+            *flags,
+            f"stackling@{self.floating_ip}",
+            command,
+            ok=ok,
+            within=within,
+        )
 
     # -- the steps -------------------------------------------------------------------------------------------------
 
@@ -123,7 +146,13 @@ class Demo:
         if servers:
             self.openstack("server", "delete", "--wait", *[s["ID"] for s in servers])
         for volume in volumes:
-            self.until(lambda v=volume["ID"]: self.openstack("volume", "show", v)["status"] not in ("detaching", "in-use"), 60, "the detach")
+            self.until(
+                lambda v=volume["ID"]: (
+                    self.openstack("volume", "show", v)["status"] not in ("detaching", "in-use")
+                ),
+                60,
+                "the detach",
+            )
         for router in routers:
             addresses, ports = self.together(
                 ("floating", "ip", "list", "--router", router["ID"]),
@@ -146,7 +175,11 @@ class Demo:
 
     def image(self) -> str:
         def ready() -> Any:
-            return [i for i in self.openstack("image", "list", "--status", "active") if i["Name"] == "stackling-ready"]
+            return [
+                i
+                for i in self.openstack("image", "list", "--status", "active")
+                if i["Name"] == "stackling-ready"
+            ]
 
         self.until(ready, 180, "the ready image")
         shown = self.openstack("image", "show", "stackling-ready")
@@ -169,7 +202,9 @@ class Demo:
 
     def network(self) -> str:
         self.openstack("network", "create", NAME)
-        subnet = self.openstack("subnet", "create", "--network", NAME, "--subnet-range", "10.20.30.0/24", NAME)
+        subnet = self.openstack(
+            "subnet", "create", "--network", NAME, "--subnet-range", "10.20.30.0/24", NAME
+        )
         return str(subnet["cidr"])
 
     def router(self) -> str:
@@ -185,10 +220,32 @@ class Demo:
         self.openstack("security", "group", "rule", "create", "--proto", "icmp", NAME)
 
     def boot(self) -> str:
-        (self.secrets / "user-data").write_text(USER_DATA.format(outside=self.serve_outside(), greeting=GREETING))
+        (self.secrets / "user-data").write_text(
+            USER_DATA.format(outside=self.serve_outside(), greeting=GREETING)
+        )
         self.openstack(
-            *("server", "create", "--wait", "--image", "stackling-ready", "--flavor", "m1.nano", "--network", NAME),
-            *("--key-name", NAME, "--security-group", NAME, "--user-data", str(self.secrets / "user-data"), "--property", "purpose=demo", NAME),
+            *(
+                "server",
+                "create",
+                "--wait",
+                "--image",
+                "stackling-ready",
+                "--flavor",
+                "m1.nano",
+                "--network",
+                NAME,
+            ),
+            *(
+                "--key-name",
+                NAME,
+                "--security-group",
+                NAME,
+                "--user-data",
+                str(self.secrets / "user-data"),
+                "--property",
+                "purpose=demo",
+                NAME,
+            ),
         )
         shown = self.openstack("server", "show", NAME)
         if shown["status"] != "ACTIVE":
@@ -202,7 +259,11 @@ class Demo:
         return self.floating_ip
 
     def login(self) -> str:
-        self.until(lambda: self.ssh("true && echo in", ok=False, within=30).strip() == "in", 120, f"ssh to {self.floating_ip}")
+        self.until(
+            lambda: self.ssh("true && echo in", ok=False, within=30).strip() == "in",
+            120,
+            f"ssh to {self.floating_ip}",
+        )
         return self.ssh("uname -sr; cut -d' ' -f1 /proc/uptime").replace("\n", ", up ", 1).strip() + " s"
 
     def user_data(self) -> str:
@@ -259,7 +320,7 @@ class Demo:
         self.until(lambda: self.openstack("volume", "show", NAME)["status"] == "available", 60, "the volume")
         self.openstack("server", "add", "volume", NAME, NAME)
         self.until(lambda: self.openstack("volume", "show", NAME)["status"] == "in-use", 60, "the attachment")
-        find = f"for d in /sys/block/*; do [ \"$(cat $d/serial 2>/dev/null)\" = {self.volume_id[:20]} ] && basename $d; done"
+        find = f'for d in /sys/block/*; do [ "$(cat $d/serial 2>/dev/null)" = {self.volume_id[:20]} ] && basename $d; done'
         self.device = self.until(lambda: self.ssh(find, ok=False).strip(), 30, "the disk in the guest")
         return f"/dev/{self.device} with serial {self.volume_id[:20]}"
 
@@ -278,7 +339,11 @@ class Demo:
 
     def delete(self) -> None:
         self.clean()
-        for kind, rows in zip(("server", "volume", "router"), self.together(("server", "list"), ("volume", "list"), ("router", "list")), strict=True):
+        for kind, rows in zip(
+            ("server", "volume", "router"),
+            self.together(("server", "list"), ("volume", "list"), ("router", "list")),
+            strict=True,
+        ):
             if any(row["Name"] == NAME for row in rows):
                 raise Untrue(f"a {kind} is left")
 
@@ -303,7 +368,10 @@ class Demo:
         self.first_ssh = time.time() - self.started
         self.step("user data", self.user_data)
         self.step("metadata service", self.metadata)
-        self.step("ping from here", lambda: self.run("ping", "-c", "2", "-W", "2", self.floating_ip).splitlines()[-1])
+        self.step(
+            "ping from here",
+            lambda: self.run("ping", "-c", "2", "-W", "2", self.floating_ip).splitlines()[-1],
+        )
         self.step("the outside, through SNAT", self.outside)
         self.step("console log", self.console)
         print("\nUsing a volume")
@@ -314,10 +382,14 @@ class Demo:
         self.step("delete all", self.delete)
 
     def summary(self) -> None:
-        print(f"\nAll of it happened: {len(self.steps)} steps in {time.time() - self.started:.0f} s; ssh answered after {self.first_ssh:.0f} s.")
+        print(
+            f"\nAll of it happened: {len(self.steps)} steps in {time.time() - self.started:.0f} s; ssh answered after {self.first_ssh:.0f} s."
+        )
         print(f"The cloud goes on running.\n  API:          {self.environ['OS_AUTH_URL']}")
         for file in ("clouds.yaml", "openrc"):
-            print(f"  credentials:  {Path(os.environ.get('STACKLING_PATHS_CONFIG_DIR', '/etc/stackling')) / file}")
+            print(
+                f"  credentials:  {Path(os.environ.get('STACKLING_PATHS_CONFIG_DIR', '/etc/stackling')) / file}"
+            )
         print(f'  by hand:      eval "$({STACKLING} env)"; {OPENSTACK} server list')
         print(f"  stop it:      {STACKLING} down    (--purge: remove everything)")
 
@@ -334,7 +406,10 @@ def main() -> int:
     try:
         demo.all()
     except Untrue:
-        print(f"\nThe demo failed after {time.time() - demo.started:.0f} s. Logs: /var/log/stackling; `{STACKLING} doctor` looks for causes.", file=sys.stderr)
+        print(
+            f"\nThe demo failed after {time.time() - demo.started:.0f} s. Logs: /var/log/stackling; `{STACKLING} doctor` looks for causes.",
+            file=sys.stderr,
+        )
         return 1
     finally:
         shutil.rmtree(secrets, ignore_errors=True)

@@ -21,7 +21,15 @@ def main() -> None:
             lines += ["", f"## [{section}]", "", "| option | default | meaning |", "|---|---|---|"]
         default = "see below" if option.name == "external" else f"`{toml(option.default)}`"
         lines.append(f"| `{option.name}` | {default} | {option.says} |")
-    lines += ["", "### [[network.external]]", "", "One table for each external network; the first is the default one.", "", "| option | default | meaning |", "|---|---|---|"]
+    lines += [
+        "",
+        "### [[network.external]]",
+        "",
+        "One table for each external network; the first is the default one.",
+        "",
+        "| option | default | meaning |",
+        "|---|---|---|",
+    ]
     for name, says, default in config.fields_of(config.ExternalNetwork):
         lines.append(f"| `{name}` | `{toml(default)}` | {says} |")
     (Path(__file__).parents[1] / "docs" / "configuration.md").write_text("\n".join(lines) + "\n")

@@ -16,7 +16,11 @@ def test_every_option_is_described() -> None:
 def test_every_option_stands_in_the_documentation() -> None:
     """docs/configuration.md is made by `python -m tools.options`; this says when it is old."""
     text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
-    missing = [f"{o.section}.{o.name}" for o in config.options(config.Config()) if f"`{o.name}`" not in text or o.says not in text]
+    missing = [
+        f"{o.section}.{o.name}"
+        for o in config.options(config.Config())
+        if f"`{o.name}`" not in text or o.says not in text
+    ]
     assert missing == []
 
 
@@ -26,7 +30,11 @@ def test_the_environment_wins_over_the_file_and_both_are_named(tmp_path: Path) -
     loaded, sources = config.load(file, {"STACKLING_API_PORT": "4321"})
     assert (loaded.api.port, loaded.api.listen) == (4321, "127.0.0.2")
     assert [n.name for n in loaded.network.external] == ["wan"]
-    assert sources == {"api.port": "STACKLING_API_PORT", "api.listen": str(file), "network.external": str(file)}
+    assert sources == {
+        "api.port": "STACKLING_API_PORT",
+        "api.listen": str(file),
+        "network.external": str(file),
+    }
 
 
 @pytest.mark.parametrize(
@@ -48,6 +56,12 @@ def test_a_bad_option_is_named(tmp_path: Path, text: str, names: str) -> None:
 
 
 def test_urls_follow_the_options() -> None:
-    assert config.load(None, {"STACKLING_API_TLS": "true", "STACKLING_API_PORT": "1"})[0].base_url == "https://127.0.0.1:1"
-    assert config.load(None, {"STACKLING_API_PUBLIC_URL": "https://cloud.example/"})[0].base_url == "https://cloud.example"
+    assert (
+        config.load(None, {"STACKLING_API_TLS": "true", "STACKLING_API_PORT": "1"})[0].base_url
+        == "https://127.0.0.1:1"
+    )
+    assert (
+        config.load(None, {"STACKLING_API_PUBLIC_URL": "https://cloud.example/"})[0].base_url
+        == "https://cloud.example"
+    )
     assert config.load(None, {"STACKLING_API_LISTEN": "::1"})[0].base_url == "http://[::1]:9500"

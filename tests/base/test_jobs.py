@@ -1,5 +1,6 @@
 """The job engine: nothing lost, nothing stuck, nothing done by two at once."""
 
+import itertools
 import os
 import random
 import signal
@@ -18,7 +19,8 @@ from stackling.base.clock import TurnedClock
 from stackling.base.cloud import Cloud
 
 from . import toy
-from .toy import State, toy as table
+from .toy import State
+from .toy import toy as table
 
 
 @pytest.fixture
@@ -74,7 +76,7 @@ def test_a_step_that_raises_is_tried_again_with_growing_pauses_until_its_deadlin
     for _ in range(1000):
         worker.settle()
         world.clock.turn(0.25)
-    pauses = [(b - a).total_seconds() for a, b in zip(tries, tries[1:], strict=False)]
+    pauses = [(b - a).total_seconds() for a, b in itertools.pairwise(tries)]
     assert pauses[:4] == [0.5, 1, 2, 4]
     assert max(pauses) <= 30
     assert row(world, "a").state == State.ERROR
@@ -144,10 +146,14 @@ def test_leases_of_dead_processes_of_this_host_are_free_at_once(world: Cloud) ->
     assert alive.lease() is not None
 
 
-def test_a_process_that_cannot_keep_its_leases_ends_itself(world: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_cannot_keep_its_leases_ends_itself(
+    world: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(jobs, "LEASE", timedelta(seconds=0.6))
     ended = threading.Event()
-    worker = jobs.Worker(toy.cloud_of(str(world.db.url.render_as_string(hide_password=False))), [toy.machine()], lost=ended.set)
+    worker = jobs.Worker(
+        toy.cloud_of(str(world.db.url.render_as_string(hide_password=False))), [toy.machine()], lost=ended.set
+    )
     worker.run()
     with world.db.engine.begin() as tx:
         tx.execute(sa.text("DROP TABLE job"))
@@ -182,7 +188,9 @@ def test_workers_killed_at_random_lose_nothing_and_double_nothing(database_url: 
     processes: list[subprocess.Popen[bytes]] = []
 
     def launch() -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-m", "tests.base.toy", database_url], cwd=Path(__file__).parents[2])
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.base.toy", database_url], cwd=Path(__file__).parents[2]
+        )
 
     count = 0
     try:

@@ -9,14 +9,23 @@ from stackling.base.db import Database
 from stackling.base.listing import page
 
 metadata = sa.MetaData()
-thing = sa.Table("thing", metadata, sa.Column("id", sa.String(36), primary_key=True), sa.Column("name", sa.String(20)), sa.Column("size", sa.Integer, nullable=False))
+thing = sa.Table(
+    "thing",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("name", sa.String(20)),
+    sa.Column("size", sa.Integer, nullable=False),
+)
 
 
 @pytest.fixture
 def things(database_url: str) -> Database:
     made = Database(database_url, durable=False)
     metadata.create_all(made.engine)
-    rows = [{"id": f"{i:03}", "name": random.choice([None, "a", "b", "c"]), "size": random.randrange(3)} for i in range(60)]
+    rows = [
+        {"id": f"{i:03}", "name": random.choice([None, "a", "b", "c"]), "size": random.randrange(3)}
+        for i in range(60)
+    ]
     with made.begin() as tx:
         tx.execute(sa.insert(thing), rows)
     yield made

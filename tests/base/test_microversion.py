@@ -20,20 +20,33 @@ class Server(Body):
     flavor_ref: str = field(name="flavorRef")
     description: Annotated[str | None | UnsetType, since("2.19")] = UNSET
     personality: Annotated[list[str] | UnsetType, until("2.56")] = UNSET
-    flavor_link: Annotated[dict[str, str], until("2.46"), wire("flavor")] = field(default_factory=lambda: {"id": "1"})
+    flavor_link: Annotated[dict[str, str], until("2.46"), wire("flavor")] = field(
+        default_factory=lambda: {"id": "1"}
+    )
     flavor: Annotated[dict[str, int], since("2.47")] = field(default_factory=lambda: {"vcpus": 1})
     networks: list[Nic] = []
 
 
 def asked(version: str, **more: object) -> Server:
-    return rest.convert({"server": {"name": "s", "flavorRef": "1", **more}}, Server, key="server", version=Version.parse(version))
+    return rest.convert(
+        {"server": {"name": "s", "flavorRef": "1", **more}},
+        Server,
+        key="server",
+        version=Version.parse(version),
+    )
 
 
 @pytest.mark.parametrize(
     "field_name, value, first, last",
-    [("description", "d", "2.19", "2.104"), ("personality", ["f"], "2.1", "2.56"), ("networks", [{"uuid": "n", "tag": "t"}], "2.32", "2.104")],
+    [
+        ("description", "d", "2.19", "2.104"),
+        ("personality", ["f"], "2.1", "2.56"),
+        ("networks", [{"uuid": "n", "tag": "t"}], "2.32", "2.104"),
+    ],
 )
-def test_a_field_is_known_from_its_first_to_its_last_version(field_name: str, value: object, first: str, last: str) -> None:
+def test_a_field_is_known_from_its_first_to_its_last_version(
+    field_name: str, value: object, first: str, last: str
+) -> None:
     low, high = Version.parse(first), Version.parse(last)
     for minor in range(1, 105):
         version = Version(2, minor)
@@ -55,7 +68,13 @@ def test_what_is_absent_at_a_version_reads_as_unset() -> None:
     assert asked("2.19", description=None).description is None
 
 
-RANGE = Microversions(word="compute", lowest=Version(2, 1), highest=Version(2, 90), legacy="X-OpenStack-Nova-API-Version", aliases=("nova",))
+RANGE = Microversions(
+    word="compute",
+    lowest=Version(2, 1),
+    highest=Version(2, 90),
+    legacy="X-OpenStack-Nova-API-Version",
+    aliases=("nova",),
+)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +98,9 @@ def test_out_of_range_is_not_acceptable(text: str) -> None:
         RANGE.asked(text, None)
 
 
-@pytest.mark.parametrize("text", ["compute 2", "compute two", "compute 2.01", "compute 2.-1", "compute ٢.٣", "compute 2.1.1"])
+@pytest.mark.parametrize(
+    "text", ["compute 2", "compute two", "compute 2.01", "compute 2.-1", "compute ٢.٣", "compute 2.1.1"]
+)
 def test_a_malformed_version_is_a_bad_request(text: str) -> None:
     with pytest.raises(BadRequest):
         RANGE.asked(text, None)

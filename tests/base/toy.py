@@ -31,7 +31,15 @@ class State(StrEnum):
 
 
 metadata = MetaData()
-toy = Table("toy", metadata, Column("id", String(36), primary_key=True), *one_of("state", State), Column("moves", Integer, default=0), Column("why", String(255)), Column("updated_at", DateTime))
+toy = Table(
+    "toy",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    *one_of("state", State),
+    Column("moves", Integer, default=0),
+    Column("why", String(255)),
+    Column("updated_at", DateTime),
+)
 effect = Table("effect", metadata, Column("id", String(36), primary_key=True), Column("times", Integer))
 running = Table("running", metadata, Column("id", String(36), primary_key=True), Column("pid", Integer))
 doubled = Table("doubled", metadata, Column("id", String(36)), Column("pids", String(64)))
@@ -51,7 +59,9 @@ def machine(*, nap: float = 0.0, fails: float = 0.0) -> jobs.Machine:
             tx.execute(sa.insert(running).values(id=row.id, pid=os.getpid()))
         time.sleep(nap * random.random())
         with cloud.db.begin() as tx:
-            if not tx.execute(sa.update(effect).where(effect.c.id == row.id).values(times=effect.c.times + 1)).rowcount:
+            if not tx.execute(
+                sa.update(effect).where(effect.c.id == row.id).values(times=effect.c.times + 1)
+            ).rowcount:
                 tx.execute(sa.insert(effect).values(id=row.id, times=1))
             tx.execute(sa.delete(running).where(running.c.id == row.id, running.c.pid == os.getpid()))
         if random.random() < fails:

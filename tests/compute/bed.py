@@ -17,7 +17,11 @@ def image(user: User, size: int = 1 << 20, **more: Any) -> str:
     want = {"name": "tiny", "disk_format": "raw", "container_format": "bare", **more}
     made = user.post("/image/v2/images", want)
     assert made.status == 201, made
-    sent = user.put(f"/image/v2/images/{made.json['id']}/file", data=b"\0" * size, headers={"Content-Type": "application/octet-stream"})
+    sent = user.put(
+        f"/image/v2/images/{made.json['id']}/file",
+        data=b"\0" * size,
+        headers={"Content-Type": "application/octet-stream"},
+    )
     assert sent.status == 204, sent
     return str(made.json["id"])
 
@@ -31,7 +35,16 @@ def network(user: User, name: str = "net", cidr: str = "10.1.0.0/24") -> str:
     return id
 
 
-def boot(bed: Bed, user: User, *, version: str = "2.37", flavor: str = "42", settle: bool = True, hints: Any = None, **more: Any) -> dict[str, Any]:
+def boot(
+    bed: Bed,
+    user: User,
+    *,
+    version: str = "2.37",
+    flavor: str = "42",
+    settle: bool = True,
+    hints: Any = None,
+    **more: Any,
+) -> dict[str, Any]:
     """A server of the smallest flavor; settled and shown."""
     want = {"name": "web", "flavorRef": flavor, "networks": "none", **more}
     if "block_device_mapping_v2" not in want and "imageRef" not in want:

@@ -9,7 +9,15 @@ from tests.conftest import Bed, User
 
 # microversion → keys of a server that are there from it on (as an admin sees it)
 SINCE = {
-    "2.3": ["OS-EXT-SRV-ATTR:reservation_id", "OS-EXT-SRV-ATTR:launch_index", "OS-EXT-SRV-ATTR:hostname", "OS-EXT-SRV-ATTR:root_device_name", "OS-EXT-SRV-ATTR:user_data", "OS-EXT-SRV-ATTR:kernel_id", "OS-EXT-SRV-ATTR:ramdisk_id"],
+    "2.3": [
+        "OS-EXT-SRV-ATTR:reservation_id",
+        "OS-EXT-SRV-ATTR:launch_index",
+        "OS-EXT-SRV-ATTR:hostname",
+        "OS-EXT-SRV-ATTR:root_device_name",
+        "OS-EXT-SRV-ATTR:user_data",
+        "OS-EXT-SRV-ATTR:kernel_id",
+        "OS-EXT-SRV-ATTR:ramdisk_id",
+    ],
     "2.9": ["locked"],
     "2.16": ["host_status"],
     "2.19": ["description"],
@@ -36,17 +44,34 @@ def test_the_flavor_of_a_server_is_embedded_from_2_47(cloud: Bed, alice: User) -
     id = boot(cloud, alice)["id"]
     old, new = show(alice, id, "2.46")["flavor"], show(alice, id, "2.47")["flavor"]
     assert set(old) == {"id", "links"}
-    assert new == {"vcpus": 1, "ram": 128, "disk": 1, "ephemeral": 0, "swap": 0, "original_name": "m1.nano", "extra_specs": {}}
+    assert new == {
+        "vcpus": 1,
+        "ram": 128,
+        "disk": 1,
+        "ephemeral": 0,
+        "swap": 0,
+        "original_name": "m1.nano",
+        "extra_specs": {},
+    }
 
 
 def test_volumes_of_a_server_tell_delete_on_termination_from_2_3(cloud: Bed, alice: User) -> None:
-    root = {"source_type": "image", "destination_type": "volume", "uuid": image(alice), "boot_index": 0, "volume_size": 1}
+    root = {
+        "source_type": "image",
+        "destination_type": "volume",
+        "uuid": image(alice),
+        "boot_index": 0,
+        "volume_size": 1,
+    }
     id = boot(cloud, alice, block_device_mapping_v2=[root])["id"]
     key = "os-extended-volumes:volumes_attached"
     assert [set(v) for v in show(alice, id, "2.2")[key]] == [{"id"}]
     assert [set(v) for v in show(alice, id, "2.3")[key]] == [{"id", "delete_on_termination"}]
     path = f"{V}/servers/{id}/os-volume_attachments"
-    keys = [set(alice.get(path, headers=at(v)).json["volumeAttachments"][0]) for v in ("2.69", "2.70", "2.78", "2.79")]
+    keys = [
+        set(alice.get(path, headers=at(v)).json["volumeAttachments"][0])
+        for v in ("2.69", "2.70", "2.78", "2.79")
+    ]
     assert keys[1] - keys[0] == {"tag"}
     assert keys[3] - keys[2] == {"delete_on_termination"}
 
@@ -61,7 +86,9 @@ def test_volumes_of_a_server_tell_delete_on_termination_from_2_3(cloud: Bed, ali
         ("2.57", "personality", [], False),
     ],
 )
-def test_fields_of_a_create_body(cloud: Bed, admin: User, version: str, field: str, value: Any, arrives: bool) -> None:
+def test_fields_of_a_create_body(
+    cloud: Bed, admin: User, version: str, field: str, value: Any, arrives: bool
+) -> None:
     """Refused on one side of the boundary, taken on the other."""
     img = image(admin)
     for at_version, there in ((before(version), not arrives), (version, arrives)):
@@ -78,8 +105,12 @@ def test_networks_must_be_named_from_2_37(cloud: Bed, alice: User) -> None:
     want = {"name": "x", "flavorRef": "42", "imageRef": image(alice)}
     assert alice.post(f"{V}/servers", {"server": want}, headers=at("2.36")).status == 202
     assert alice.post(f"{V}/servers", {"server": want}, headers=at("2.37")).status == 400
-    assert alice.post(f"{V}/servers", {"server": {**want, "networks": "none"}}, headers=at("2.36")).status == 400
-    assert alice.post(f"{V}/servers", {"server": {**want, "networks": "none"}}, headers=at("2.37")).status == 202
+    assert (
+        alice.post(f"{V}/servers", {"server": {**want, "networks": "none"}}, headers=at("2.36")).status == 400
+    )
+    assert (
+        alice.post(f"{V}/servers", {"server": {**want, "networks": "none"}}, headers=at("2.37")).status == 202
+    )
 
 
 def test_key_pairs_have_a_type_from_2_2(cloud: Bed, alice: User) -> None:
@@ -137,18 +168,36 @@ def test_hosts_have_uuids_from_2_53(cloud: Bed, admin: User) -> None:
         old, new = (admin.get(V + path, headers=at(v)).json[key][0]["id"] for v in ("2.52", "2.53"))
         assert isinstance(old, int)
         assert len(new) == 36
-    assert isinstance(admin.get(f"{V}/os-hypervisors/detail", headers=at("2.27")).json["hypervisors"][0]["cpu_info"], str)
-    assert isinstance(admin.get(f"{V}/os-hypervisors/detail", headers=at("2.28")).json["hypervisors"][0]["cpu_info"], dict)
+    assert isinstance(
+        admin.get(f"{V}/os-hypervisors/detail", headers=at("2.27")).json["hypervisors"][0]["cpu_info"], str
+    )
+    assert isinstance(
+        admin.get(f"{V}/os-hypervisors/detail", headers=at("2.28")).json["hypervisors"][0]["cpu_info"], dict
+    )
 
 
 def test_server_groups_have_one_policy_from_2_64(cloud: Bed, alice: User) -> None:
     path = f"{V}/os-server-groups"
-    assert alice.post(path, {"server_group": {"name": "g", "policies": ["soft-affinity"]}}, headers=at("2.14")).status == 400
-    old = alice.post(path, {"server_group": {"name": "g", "policies": ["affinity"]}}, headers=at("2.63")).json["server_group"]
-    new = alice.post(path, {"server_group": {"name": "h", "policy": "anti-affinity", "rules": {"max_server_per_host": 3}}}, headers=at("2.64")).json["server_group"]
+    assert (
+        alice.post(
+            path, {"server_group": {"name": "g", "policies": ["soft-affinity"]}}, headers=at("2.14")
+        ).status
+        == 400
+    )
+    old = alice.post(
+        path, {"server_group": {"name": "g", "policies": ["affinity"]}}, headers=at("2.63")
+    ).json["server_group"]
+    new = alice.post(
+        path,
+        {"server_group": {"name": "h", "policy": "anti-affinity", "rules": {"max_server_per_host": 3}}},
+        headers=at("2.64"),
+    ).json["server_group"]
     assert old["policies"] == ["affinity"]
     assert (new["policy"], new["rules"]) == ("anti-affinity", {"max_server_per_host": 3})
-    assert alice.post(path, {"server_group": {"name": "g", "policies": ["affinity"]}}, headers=at("2.64")).status == 400
+    assert (
+        alice.post(path, {"server_group": {"name": "g", "policies": ["affinity"]}}, headers=at("2.64")).status
+        == 400
+    )
 
 
 def test_versions_are_negotiated(cloud: Bed, alice: User) -> None:
@@ -158,7 +207,12 @@ def test_versions_are_negotiated(cloud: Bed, alice: User) -> None:
     got = alice.get(f"{V}/servers", headers=at("latest"))
     assert got.headers["openstack-api-version"] == f"compute {newest}"
     assert got.headers["x-openstack-nova-api-version"] == newest
-    assert alice.get(f"{V}/servers", headers={"X-OpenStack-Nova-API-Version": "2.38"}).headers["openstack-api-version"] == "compute 2.38"
+    assert (
+        alice.get(f"{V}/servers", headers={"X-OpenStack-Nova-API-Version": "2.38"}).headers[
+            "openstack-api-version"
+        ]
+        == "compute 2.38"
+    )
     assert alice.get(f"{V}/servers", headers=at("2.999")).status == 406
     assert alice.get(f"{V}/servers", headers=at("two")).status == 400
     assert cloud.nobody.get(f"{V}/").json["version"]["id"] == "v2.1"

@@ -56,21 +56,35 @@ def test_server_groups(pair: Bed) -> None:
 
 def test_disabled_hosts_and_zones(pair: Bed) -> None:
     alice, admin = pair.alice, pair.admin
-    services = {s["host"]: s["id"] for s in admin.get(f"{V}/os-services", headers=at("2.53")).json["services"]}
+    services = {
+        s["host"]: s["id"] for s in admin.get(f"{V}/os-services", headers=at("2.53")).json["services"]
+    }
     off = {"status": "disabled", "disabled_reason": "new disks"}
-    assert admin.put(f"{V}/os-services/{services['n1']}", off, headers=at("2.53")).json["service"]["status"] == "disabled"
+    assert (
+        admin.put(f"{V}/os-services/{services['n1']}", off, headers=at("2.53")).json["service"]["status"]
+        == "disabled"
+    )
     assert host_of(pair, boot(pair, alice)["id"]) == "n2"
     forced = boot(pair, admin, availability_zone="nova:n1")
     assert "new disks" in forced["fault"]["message"]
     admin.put(f"{V}/os-services/enable", {"host": "n1", "binary": "nova-compute"})
-    zone = admin.post(f"{V}/os-aggregates", {"aggregate": {"name": "east", "availability_zone": "east"}}).json["aggregate"]
-    assert admin.post(f"{V}/os-aggregates/{zone['id']}/action", {"add_host": {"host": "n1"}}).json["aggregate"]["hosts"] == ["n1"]
-    assert [z["zoneName"] for z in alice.get(f"{V}/os-availability-zone").json["availabilityZoneInfo"]] == ["east", "nova"]
+    zone = admin.post(
+        f"{V}/os-aggregates", {"aggregate": {"name": "east", "availability_zone": "east"}}
+    ).json["aggregate"]
+    assert admin.post(f"{V}/os-aggregates/{zone['id']}/action", {"add_host": {"host": "n1"}}).json[
+        "aggregate"
+    ]["hosts"] == ["n1"]
+    assert [z["zoneName"] for z in alice.get(f"{V}/os-availability-zone").json["availabilityZoneInfo"]] == [
+        "east",
+        "nova",
+    ]
     made = boot(pair, alice, availability_zone="east")
     assert made["OS-EXT-AZ:availability_zone"] == "east"
     assert host_of(pair, made["id"]) == "n1"
     assert admin.delete(f"{V}/os-aggregates/{zone['id']}").status == 400
-    assert admin.get(f"{V}/os-availability-zone/detail").json["availabilityZoneInfo"][0]["hosts"].keys() == {"n1"}
+    assert admin.get(f"{V}/os-availability-zone/detail").json["availabilityZoneInfo"][0]["hosts"].keys() == {
+        "n1"
+    }
     assert boot(pair, admin, version="2.74", host="n2")["status"] == "ACTIVE"
 
 
@@ -78,13 +92,18 @@ def test_hypervisors_tell_what_is_used(pair: Bed) -> None:
     alice, admin = pair.alice, pair.admin
     id = boot(pair, alice)["id"]
     name = host_of(pair, id)
-    found = {h["hypervisor_hostname"]: h for h in admin.get(f"{V}/os-hypervisors/detail", headers=at("2.53")).json["hypervisors"]}
+    found = {
+        h["hypervisor_hostname"]: h
+        for h in admin.get(f"{V}/os-hypervisors/detail", headers=at("2.53")).json["hypervisors"]
+    }
     assert (found[name]["vcpus_used"], found[name]["running_vms"], found[name]["local_gb_used"]) == (1, 1, 1)
     assert admin.get(f"{V}/os-hypervisors/statistics").json["hypervisor_statistics"]["count"] == 2
     got = admin.get(f"{V}/os-hypervisors?with_servers=true", headers=at("2.53")).json["hypervisors"]
     assert [h["servers"][0]["uuid"] for h in got if "servers" in h] == [id]
     assert alice.get(f"{V}/os-hypervisors").status == 403
-    row = next(s for s in admin.get(f"{V}/os-services", headers=at("2.53")).json["services"] if s["host"] == name)
+    row = next(
+        s for s in admin.get(f"{V}/os-services", headers=at("2.53")).json["services"] if s["host"] == name
+    )
     assert admin.delete(f"{V}/os-services/{row['id']}", headers=at("2.53")).status == 409
 
 

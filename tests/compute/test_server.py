@@ -18,9 +18,20 @@ def test_a_server_boots_with_its_port_and_answers_with_all_it_has(cloud: Bed, al
     net = network(alice)
     key = alice.post(f"{V}/os-keypairs", {"keypair": {"name": "k"}}).json["keypair"]
     made = boot(
-        cloud, alice, networks=[{"uuid": net}], key_name="k", metadata={"a": "1"}, user_data="aGVsbG8=", config_drive=True, adminPass="s3cret"
+        cloud,
+        alice,
+        networks=[{"uuid": net}],
+        key_name="k",
+        metadata={"a": "1"},
+        user_data="aGVsbG8=",
+        config_drive=True,
+        adminPass="s3cret",
     )
-    assert (made["status"], made["OS-EXT-STS:vm_state"], made["OS-EXT-STS:power_state"]) == ("ACTIVE", "active", 1)
+    assert (made["status"], made["OS-EXT-STS:vm_state"], made["OS-EXT-STS:power_state"]) == (
+        "ACTIVE",
+        "active",
+        1,
+    )
     addr = made["addresses"]["net"][0]
     assert addr["OS-EXT-IPS:type"] == "fixed"
     assert made["config_drive"] == "True"
@@ -36,8 +47,14 @@ def test_a_server_boots_with_its_port_and_answers_with_all_it_has(cloud: Bed, al
     assert domain.guest_data.user_data == b"hello"
     assert domain.guest_data.network_data["networks"][0]["ip_address"] == addr["addr"]
     assert domain.nics[0].fixed_ips == (addr["addr"],)
-    held = cloud.admin.get(f"/placement/allocations/{made['id']}", headers={"OpenStack-API-Version": "placement 1.28"}).json
-    assert next(iter(held["allocations"].values()))["resources"] == {"DISK_GB": 1, "MEMORY_MB": 128, "VCPU": 1}
+    held = cloud.admin.get(
+        f"/placement/allocations/{made['id']}", headers={"OpenStack-API-Version": "placement 1.28"}
+    ).json
+    assert next(iter(held["allocations"].values()))["resources"] == {
+        "DISK_GB": 1,
+        "MEMORY_MB": 128,
+        "VCPU": 1,
+    }
 
 
 def test_stop_start_and_both_reboots(cloud: Bed, alice: User) -> None:
@@ -55,7 +72,9 @@ def test_stop_start_and_both_reboots(cloud: Bed, alice: User) -> None:
         assert status(alice, id) == ends
         assert host.starts(id) == starts or cloud.worker._twice
     assert act(alice, id, "os-start").status == 409
-    actions = [a["action"] for a in alice.get(f"{V}/servers/{id}/os-instance-actions").json["instanceActions"]]
+    actions = [
+        a["action"] for a in alice.get(f"{V}/servers/{id}/os-instance-actions").json["instanceActions"]
+    ]
     assert actions == ["reboot", "reboot", "start", "stop", "create"]
 
 
@@ -224,7 +243,17 @@ def test_console_output(cloud: Bed, alice: User, reader: User) -> None:
 
 def test_nobody_reaches_a_server_of_another_project(cloud: Bed, alice: User, bob: User, reader: User) -> None:
     id = boot(cloud, alice)["id"]
-    for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/metadata"), ("GET", "/os-interface"), ("GET", "/os-volume_attachments"), ("GET", "/ips"), ("GET", "/os-instance-actions"), ("GET", "/os-security-groups"), ("GET", "/os-server-password")):
+    for method, path in (
+        ("GET", ""),
+        ("DELETE", ""),
+        ("GET", "/metadata"),
+        ("GET", "/os-interface"),
+        ("GET", "/os-volume_attachments"),
+        ("GET", "/ips"),
+        ("GET", "/os-instance-actions"),
+        ("GET", "/os-security-groups"),
+        ("GET", "/os-server-password"),
+    ):
         assert bob.call(method, f"{V}/servers/{id}{path}").status == 404, path
     assert act(bob, id, "os-stop").status == 404
     assert bob.get(f"{V}/servers/detail").json["servers"] == []
@@ -240,7 +269,9 @@ def test_quotas_are_kept(cloud: Bed, alice: User, admin: User) -> None:
     path = f"{V}/os-quota-sets/{alice.project_id}"
     assert admin.put(path, {"quota_set": {"instances": 3}}).json["quota_set"]["instances"] == 3
     want = {"name": "n", "flavorRef": "42", "imageRef": img}
-    many = alice.post(f"{V}/servers", {"server": {**want, "min_count": 2, "max_count": 9, "return_reservation_id": True}})
+    many = alice.post(
+        f"{V}/servers", {"server": {**want, "min_count": 2, "max_count": 9, "return_reservation_id": True}}
+    )
     assert many.status == 202
     found = alice.get(f"{V}/servers?reservation_id={many.json['reservation_id']}").json["servers"]
     assert sorted(s["name"] for s in found) == ["n-1", "n-2", "n-3"]
@@ -275,7 +306,13 @@ def test_metadata_and_tags(cloud: Bed, alice: User) -> None:
     assert alice.put(f"{tags}/w", **now).status == 204
     assert alice.get(f"{tags}/nope", **now).status == 404
     assert alice.delete(f"{tags}/w", **now).status == 204
-    for query, found in (("tags=x,y", 1), ("tags=x,q", 0), ("tags-any=x,q", 1), ("not-tags=x,q", 1), ("not-tags-any=x", 0)):
+    for query, found in (
+        ("tags=x,y", 1),
+        ("tags=x,q", 0),
+        ("tags-any=x,q", 1),
+        ("not-tags=x,q", 1),
+        ("not-tags-any=x", 0),
+    ):
         assert len(alice.get(f"{V}/servers?{query}", **now).json["servers"]) == found, query
 
 
@@ -358,12 +395,17 @@ def test_fixed_addresses_come_and_go(cloud: Bed, alice: User) -> None:
 
 def test_security_groups_of_a_server(cloud: Bed, alice: User) -> None:
     net = network(alice)
-    group = alice.post(f"{V}/os-security-groups", {"security_group": {"name": "web", "description": "d"}}).json["security_group"]
+    group = alice.post(
+        f"{V}/os-security-groups", {"security_group": {"name": "web", "description": "d"}}
+    ).json["security_group"]
     rule = {"parent_group_id": group["id"], "ip_protocol": "tcp", "from_port": 22, "to_port": 22}
     made = alice.post(f"{V}/os-security-group-rules", {"security_group_rule": rule})
     assert made.status == 200, made
     assert made.json["security_group_rule"]["ip_range"] == {"cidr": "0.0.0.0/0"}
-    assert alice.get(f"{V}/os-security-groups/{group['id']}").json["security_group"]["rules"][0]["from_port"] == 22
+    assert (
+        alice.get(f"{V}/os-security-groups/{group['id']}").json["security_group"]["rules"][0]["from_port"]
+        == 22
+    )
     assert alice.get(f"{V}/os-security-groups", headers=at("2.36")).status == 404
     id = boot(cloud, alice, networks=[{"uuid": net}], security_groups=[{"name": "web"}])["id"]
     assert show(alice, id)["security_groups"] == [{"name": "web"}]
@@ -371,15 +413,27 @@ def test_security_groups_of_a_server(cloud: Bed, alice: User) -> None:
     assert show(alice, id)["security_groups"] == [{"name": "default"}, {"name": "web"}]
     assert act(alice, id, "removeSecurityGroup", {"name": "web"}).status == 202
     assert act(alice, id, "removeSecurityGroup", {"name": "web"}).status == 404
-    assert [g["name"] for g in alice.get(f"{V}/servers/{id}/os-security-groups").json["security_groups"]] == ["default"]
+    assert [g["name"] for g in alice.get(f"{V}/servers/{id}/os-security-groups").json["security_groups"]] == [
+        "default"
+    ]
 
 
 def test_update(cloud: Bed, alice: User) -> None:
     id = boot(cloud, alice)["id"]
-    made = alice.put(f"{V}/servers/{id}", {"server": {"name": "new", "accessIPv4": "192.0.2.1", "accessIPv6": "2001:db8::1"}})
+    made = alice.put(
+        f"{V}/servers/{id}",
+        {"server": {"name": "new", "accessIPv4": "192.0.2.1", "accessIPv6": "2001:db8::1"}},
+    )
     assert made.status == 200
     assert (made.json["server"]["name"], made.json["server"]["accessIPv4"]) == ("new", "192.0.2.1")
-    for bad in ({"name": ""}, {"name": " x"}, {"accessIPv4": "300.1.1.1"}, {"color": "red"}, {"name": "x" * 256}, {"name": 5}):
+    for bad in (
+        {"name": ""},
+        {"name": " x"},
+        {"accessIPv4": "300.1.1.1"},
+        {"color": "red"},
+        {"name": "x" * 256},
+        {"name": 5},
+    ):
         assert alice.put(f"{V}/servers/{id}", {"server": bad}).status == 400, bad
 
 
@@ -431,10 +485,27 @@ def test_orphans_are_told_and_left_alone(cloud: Bed, alice: User) -> None:
         {"availability_zone": "moon"},
         {"availability_zone": "nova:n1"},
         {"security_groups": [{"name": "nobody"}]},
-        {"block_device_mapping_v2": [{"source_type": "volume", "destination_type": "volume", "boot_index": 0, "uuid": "11111111-2222-3333-4444-555555555555"}]},
+        {
+            "block_device_mapping_v2": [
+                {
+                    "source_type": "volume",
+                    "destination_type": "volume",
+                    "boot_index": 0,
+                    "uuid": "11111111-2222-3333-4444-555555555555",
+                }
+            ]
+        },
         {"block_device_mapping_v2": [{"source_type": "moon"}]},
-        {"block_device_mapping_v2": [{"source_type": "blank", "destination_type": "volume", "boot_index": 5, "volume_size": 1}]},
-        {"block_device_mapping_v2": [{"source_type": "blank", "destination_type": "local", "volume_size": 100}]},
+        {
+            "block_device_mapping_v2": [
+                {"source_type": "blank", "destination_type": "volume", "boot_index": 5, "volume_size": 1}
+            ]
+        },
+        {
+            "block_device_mapping_v2": [
+                {"source_type": "blank", "destination_type": "local", "volume_size": 100}
+            ]
+        },
         {"personality": [{"path": "/etc/motd", "contents": "aGk="}]},
         {"OS-DCF:diskConfig": "SOMETIMES"},
         {"accessIPv4": "::1"},

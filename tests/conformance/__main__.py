@@ -60,17 +60,53 @@ def configuration(features: list[Path], work: Path) -> configparser.ConfigParser
     put("DEFAULT", log_file="tempest.log", debug="false")
     put("oslo_concurrency", lock_path=work / "lock")
     put("auth", admin_username=os.environ["OS_USERNAME"], admin_password=os.environ["OS_PASSWORD"])
-    put("auth", admin_project_name=os.environ["OS_PROJECT_NAME"], admin_domain_name="Default", tempest_roles="member")
-    put("identity", uri_v3=auth_url, uri=auth_url, region=region, catalog_type="identity", default_domain_id="default", admin_role="admin")
-    put("compute", image_ref=image.id, image_ref_alt=images[-1].id, flavor_ref=fitting[0].id, flavor_ref_alt=fitting[1].id)
-    put("compute", region=region, min_compute_nodes=len(list(cloud.compute.hypervisors())), fixed_network_name="")
+    put(
+        "auth",
+        admin_project_name=os.environ["OS_PROJECT_NAME"],
+        admin_domain_name="Default",
+        tempest_roles="member",
+    )
+    put(
+        "identity",
+        uri_v3=auth_url,
+        uri=auth_url,
+        region=region,
+        catalog_type="identity",
+        default_domain_id="default",
+        admin_role="admin",
+    )
+    put(
+        "compute",
+        image_ref=image.id,
+        image_ref_alt=images[-1].id,
+        flavor_ref=fitting[0].id,
+        flavor_ref_alt=fitting[1].id,
+    )
+    put(
+        "compute",
+        region=region,
+        min_compute_nodes=len(list(cloud.compute.hypervisors())),
+        fixed_network_name="",
+    )
     put("compute", min_microversion=versions["compute"][0], max_microversion=versions["compute"][1])
-    put("volume", region=region, catalog_type="block-storage", min_microversion=versions["block-storage"][0], max_microversion=versions["block-storage"][1])
+    put(
+        "volume",
+        region=region,
+        catalog_type="block-storage",
+        min_microversion=versions["block-storage"][0],
+        max_microversion=versions["block-storage"][1],
+    )
     put("volume", storage_protocol="local", vendor_name="Stackling")
     put("placement", min_microversion=versions["placement"][0], max_microversion=versions["placement"][1])
     put("image", region=region)
     put("network", region=region, public_network_id=external[0].id, floating_network_name=external[0].name)
-    put("validation", image_ssh_user="stackling", image_alt_ssh_user="stackling", image_ssh_password="", ssh_shell_prologue="")
+    put(
+        "validation",
+        image_ssh_user="stackling",
+        image_alt_ssh_user="stackling",
+        image_ssh_password="",
+        ssh_shell_prologue="",
+    )
     put("scenario", img_file=_image_file(cloud, image, work), img_disk_format=image.disk_format)
     return conf
 
@@ -94,7 +130,13 @@ def main() -> int:
     words.add_argument("area", nargs="?", choices=sorted(AREAS), help="which tests")
     words.add_argument("--ids", type=Path, help="file with the ids of the tests to run, one a line")
     words.add_argument("--only", help="of those, only ids that match this regular expression")
-    words.add_argument("--features", type=Path, action="append", default=[], help="INI file of switches, read over features.ini")
+    words.add_argument(
+        "--features",
+        type=Path,
+        action="append",
+        default=[],
+        help="INI file of switches, read over features.ini",
+    )
     words.add_argument("--concurrency", type=int, default=2, help="tests at once")
     words.add_argument("--keep", type=Path, help="work in this directory and leave it")
     asked = words.parse_args()
@@ -102,7 +144,9 @@ def main() -> int:
         words.error("name an area or --ids FILE")
     if "OS_AUTH_URL" not in os.environ:
         stackling = Path(sys.executable).parent / "stackling"
-        printed = subprocess.run([str(stackling), "env", "--format", "json"], capture_output=True, text=True, check=True).stdout
+        printed = subprocess.run(
+            [str(stackling), "env", "--format", "json"], capture_output=True, text=True, check=True
+        ).stdout
         import json
 
         os.environ.update(json.loads(printed))
@@ -110,14 +154,35 @@ def main() -> int:
     tempest = Path(sys.executable).parent / "tempest"
     environ = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     if not (work / ".stestr.conf").exists():
-        subprocess.run([str(tempest), "init", "--workspace-path", str(work / "workspace.yaml"), str(work)], check=True, capture_output=True, env=environ)
+        subprocess.run(
+            [str(tempest), "init", "--workspace-path", str(work / "workspace.yaml"), str(work)],
+            check=True,
+            capture_output=True,
+            env=environ,
+        )
     with (work / "etc" / "tempest.conf").open("w") as out:
         configuration(asked.features, work).write(out)
-    known = subprocess.run([str(tempest), "run", "--workspace-path", str(work / "workspace.yaml"), "-l"], cwd=work, capture_output=True, text=True, env=environ, check=True).stdout
+    known = subprocess.run(
+        [str(tempest), "run", "--workspace-path", str(work / "workspace.yaml"), "-l"],
+        cwd=work,
+        capture_output=True,
+        text=True,
+        env=environ,
+        check=True,
+    ).stdout
     ids = wanted(known.split("\n"), asked.area, asked.ids, asked.only)
     (work / "ids").write_text("\n".join(ids) + "\n")
     print(f"{len(ids)} tests, {asked.concurrency} at once, in {work}", flush=True)
-    command = [str(tempest), "run", "--workspace-path", str(work / "workspace.yaml"), "--load-list", str(work / "ids"), "--concurrency", str(asked.concurrency)]
+    command = [
+        str(tempest),
+        "run",
+        "--workspace-path",
+        str(work / "workspace.yaml"),
+        "--load-list",
+        str(work / "ids"),
+        "--concurrency",
+        str(asked.concurrency),
+    ]
     subprocess.run(command, cwd=work, env=environ, check=False)
     return summary(work, environ)
 
@@ -135,14 +200,20 @@ def wanted(known: list[str], area: str | None, file: Path | None, only: str | No
 
 def summary(work: Path, environ: dict[str, str]) -> int:
     """Print the ids that failed and were skipped, and the counts."""
-    last = subprocess.run(["stestr", "last", "--subunit"], cwd=work, env=environ, capture_output=True, check=False).stdout
-    told = subprocess.run(["subunit2csv", "--no-passthrough"], input=last, env=environ, capture_output=True, check=False).stdout.decode()
+    last = subprocess.run(
+        ["stestr", "last", "--subunit"], cwd=work, env=environ, capture_output=True, check=False
+    ).stdout
+    told = subprocess.run(
+        ["subunit2csv", "--no-passthrough"], input=last, env=environ, capture_output=True, check=False
+    ).stdout.decode()
     outcome: dict[str, set[str]] = {"success": set(), "fail": set(), "skip": set()}
     for row in list(csv.reader(told.splitlines()))[1:]:
         outcome[row[1] if row[1] in outcome else "fail"].add(row[0].split("[")[0])
     ids = {i.split("[")[0] for i in (work / "ids").read_text().split("\n") if i}
     seen = set().union(*outcome.values())
-    skipped_classes = tuple(i[len("setUpClass (") : -1] for i in outcome["skip"] if i.startswith("setUpClass"))
+    skipped_classes = tuple(
+        i[len("setUpClass (") : -1] for i in outcome["skip"] if i.startswith("setUpClass")
+    )
     for id in ids - seen:  # a class whose preparation failed or was skipped tells of itself only
         outcome["skip" if id.rpartition(".")[0] in skipped_classes else "fail"].add(id)
     for status in ("fail", "skip"):

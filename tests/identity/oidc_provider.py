@@ -22,7 +22,10 @@ class OidcProvider:
     """Serves from construction to `close`. `asked` counts the requests to each path."""
 
     def __init__(self) -> None:
-        self.keys = [RSAKey.generate_key(2048, {"kid": "rsa-1", "use": "sig"}), ECKey.generate_key("P-256", {"kid": "ec-1"})]
+        self.keys = [
+            RSAKey.generate_key(2048, {"kid": "rsa-1", "use": "sig"}),
+            ECKey.generate_key("P-256", {"kid": "ec-1"}),
+        ]
         self.claims: dict[str, Any] = {"preferred_username": "ada", "groups": ["dev"]}
         self.asked: dict[str, int] = {}
         self.claimed_issuer: str | None = None
@@ -39,7 +42,9 @@ class OidcProvider:
         self._server.server_close()
         self._thread.join()
 
-    def token(self, *, key: Any = None, alg: str | None = None, header: dict[str, Any] | None = None, **claims: Any) -> str:
+    def token(
+        self, *, key: Any = None, alg: str | None = None, header: dict[str, Any] | None = None, **claims: Any
+    ) -> str:
         """A signed token; claims that are None are left out."""
         key = key or self.keys[0]
         alg = alg or {"RSA": "RS256", "EC": "ES256", "OKP": "Ed25519", "oct": "HS256"}[key.key_type]
@@ -68,10 +73,18 @@ class OidcProvider:
         asked = self.codes.pop(form.get("code", ""), None)
         digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
         challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-        if asked is None or asked["code_challenge"] != challenge or asked["redirect_uri"] != form.get("redirect_uri"):
+        if (
+            asked is None
+            or asked["code_challenge"] != challenge
+            or asked["redirect_uri"] != form.get("redirect_uri")
+        ):
             return 400, {"error": "invalid_grant"}
         made = {"aud": CLIENT_ID, "nonce": asked["nonce"]}
-        return 200, {"access_token": "opaque", "token_type": "Bearer", "id_token": self.token(**{**made, **self.id_claims})}
+        return 200, {
+            "access_token": "opaque",
+            "token_type": "Bearer",
+            "id_token": self.token(**{**made, **self.id_claims}),
+        }
 
     id_claims: dict[str, Any] = {}
 
@@ -114,7 +127,9 @@ class OidcProvider:
                     self.answer(404, {})
 
             def do_POST(self) -> None:
-                form = dict(urllib.parse.parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
+                form = dict(
+                    urllib.parse.parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode())
+                )
                 self.answer(*provider._redeem(form, self.headers.get("Authorization", "")))
 
         return Handler

@@ -18,7 +18,11 @@ def test_discovery_needs_no_token(cloud: Bed) -> None:
 
 def test_errors_have_the_envelope(cloud: Bed, admin: User, alice: User) -> None:
     missing = admin.get(f"{V3}/users/nobody")
-    assert (missing.status, missing.json["error"]["code"], missing.json["error"]["title"]) == (404, 404, "Not Found")
+    assert (missing.status, missing.json["error"]["code"], missing.json["error"]["title"]) == (
+        404,
+        404,
+        "Not Found",
+    )
     assert missing.headers["vary"] == "X-Auth-Token"
     assert missing.headers["x-openstack-request-id"].startswith("req-")
     assert alice.get(f"{V3}/users/nobody").status == 403
@@ -77,7 +81,10 @@ def test_lists_filter_sort_and_page(admin: User) -> None:
     assert first["truncated"] is True
     seen = list(first["users"])
     while first["links"]["next"]:
-        first = admin.get(first["links"]["next"].partition("/identity")[1] + first["links"]["next"].partition("/identity")[2]).json
+        first = admin.get(
+            first["links"]["next"].partition("/identity")[1]
+            + first["links"]["next"].partition("/identity")[2]
+        ).json
         seen += first["users"]
     assert len({u["id"] for u in seen}) == len(seen) == 6
     assert admin.get(f"{V3}/users?marker=nobody").status == 404
@@ -99,5 +106,12 @@ def test_trailing_slashes_links_and_unknown_attributes(admin: User) -> None:
 def test_nul_and_absurd_input_never_breaks(admin: User) -> None:
     for name in ("a\u0000b", "\ud7ff", "'; DROP TABLE identity_user; --", "../../etc/passwd", "名前"):
         assert admin.post(f"{V3}/users", {"user": {"name": name}}).status in (201, 400)
-    for path in ("users/%00", "users/" + "x" * 5000, "users/..%2f..%2fetc", "users?limit=-1", "users?limit=x", "users?sort_key=hash"):
+    for path in (
+        "users/%00",
+        "users/" + "x" * 5000,
+        "users/..%2f..%2fetc",
+        "users?limit=-1",
+        "users?limit=x",
+        "users?sort_key=hash",
+    ):
         assert admin.get(f"{V3}/{path}").status in (400, 404)

@@ -19,7 +19,11 @@ def project(admin: User, name: str, **more: object) -> str:
 
 
 def user(admin: User, name: str) -> str:
-    return str(admin.post(f"{V3}/users", {"user": {"name": name, "password": f"{name}-pass-word"}}).json["user"]["id"])
+    return str(
+        admin.post(f"{V3}/users", {"user": {"name": name, "password": f"{name}-pass-word"}}).json["user"][
+            "id"
+        ]
+    )
 
 
 def scoped(bed: Bed, name: str, scope: object) -> set[str] | None:
@@ -44,7 +48,8 @@ def test_random_assignments_come_to_what_a_simple_model_says(cloud: Bed, admin: 
     above = {top: [], mid: [top], low: [mid, top], side: []}
     people = {name: user(admin, name) for name in ("ann", "ben")}
     groups = {
-        name: admin.post(f"{V3}/groups", {"group": {"name": name}}).json["group"]["id"] for name in ("red", "blue")
+        name: admin.post(f"{V3}/groups", {"group": {"name": name}}).json["group"]["id"]
+        for name in ("red", "blue")
     }
     inside: set[tuple[str, str]] = set()
     given: set[tuple[str, str, str, str, str, bool]] = set()
@@ -90,7 +95,11 @@ def test_random_assignments_come_to_what_a_simple_model_says(cloud: Bed, admin: 
     for name in people:
         listed = admin.get(f"{V3}/role_assignments?effective&include_names&user.id={people[name]}").json
         got = {
-            (next(iter(a["scope"].keys() & {"project", "domain"})), a["role"]["name"], next(v for k, v in a["scope"].items() if k in ("project", "domain"))["id"])
+            (
+                next(iter(a["scope"].keys() & {"project", "domain"})),
+                a["role"]["name"],
+                next(v for k, v in a["scope"].items() if k in ("project", "domain"))["id"],
+            )
             for a in listed["role_assignments"]
         }
         all_projects = {p["id"] for p in admin.get(f"{V3}/projects").json["projects"]}
@@ -168,7 +177,9 @@ def test_bootstrapped_roles_are_immutable(admin: User) -> None:
 def test_a_domain_manager_manages_the_domain_and_no_more(cloud: Bed, admin: User) -> None:
     roles = role_ids(admin)
     domain = admin.post(f"{V3}/domains", {"domain": {"name": "acme"}}).json["domain"]["id"]
-    boss = admin.post(f"{V3}/users", {"user": {"name": "boss", "password": "boss-pass-word", "domain_id": domain}})
+    boss = admin.post(
+        f"{V3}/users", {"user": {"name": "boss", "password": "boss-pass-word", "domain_id": domain}}
+    )
     path = f"{V3}/domains/{domain}/users/{boss.json['user']['id']}/roles"
     assert admin.put(f"{path}/{roles['manager']}").status == 204
     me = cloud.login("boss", "boss-pass-word", domain=domain, scope={"domain": {"id": domain}})

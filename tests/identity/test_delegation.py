@@ -20,7 +20,9 @@ def role_id(admin: User, name: str) -> str:
 
 
 def app_cred(user: User, **wants: object) -> dict[str, str]:
-    made = user.post(f"{V3}/users/{user.id}/application_credentials", {"application_credential": {"name": "ci", **wants}})
+    made = user.post(
+        f"{V3}/users/{user.id}/application_credentials", {"application_credential": {"name": "ci", **wants}}
+    )
     assert made.status == 201, made
     return dict(made.json["application_credential"])
 
@@ -33,7 +35,9 @@ def login(bed: Bed, method: str, part: object, scope: object = None) -> Answer:
 def bearer(bed: Bed, answer: Answer) -> User:
     assert answer.status == 201, answer
     token = answer.json["token"]
-    return User(bed, answer.headers["x-subject-token"], id=token["user"]["id"], project_id=token["project"]["id"])
+    return User(
+        bed, answer.headers["x-subject-token"], id=token["user"]["id"], project_id=token["project"]["id"]
+    )
 
 
 # -- application credentials -------------------------------------------------------------------------------------------
@@ -43,9 +47,16 @@ def test_application_credential_by_id_and_by_name(cloud: Bed, alice: User) -> No
     made = app_cred(alice, roles=[{"name": "reader"}])
     by_id = login(cloud, "application_credential", {"id": made["id"], "secret": made["secret"]})
     assert [r["name"] for r in by_id.json["token"]["roles"]] == ["reader"]
-    assert by_id.json["token"]["application_credential"] == {"id": made["id"], "name": "ci", "restricted": True}
+    assert by_id.json["token"]["application_credential"] == {
+        "id": made["id"],
+        "name": "ci",
+        "restricted": True,
+    }
     who = {"name": "alice", "domain": {"id": "default"}}
-    assert login(cloud, "application_credential", {"name": "ci", "user": who, "secret": made["secret"]}).status == 201
+    assert (
+        login(cloud, "application_credential", {"name": "ci", "user": who, "secret": made["secret"]}).status
+        == 201
+    )
     assert login(cloud, "application_credential", {"id": made["id"], "secret": "wrong"}).status == 401
     assert login(cloud, "application_credential", {"id": "nothing", "secret": "wrong"}).status == 401
     assert "secret" not in alice.get(f"{V3}/users/{alice.id}/application_credentials/{made['id']}").text
@@ -57,19 +68,36 @@ def test_application_credential_makes_nothing_more_than_it_is(cloud: Bed, admin:
     url = f"{V3}/users/{alice.id}/application_credentials"
     assert user.post(url, {"application_credential": {"name": "more"}}).status == 403
     assert user.delete(f"{url}/{made['id']}").status == 403
-    trust = {"trustor_user_id": alice.id, "trustee_user_id": admin.id, "impersonation": True, "project_id": alice.project_id}
-    assert user.post(f"{V3}/OS-TRUST/trusts", {"trust": {**trust, "roles": [{"name": "reader"}]}}).status == 403
-    assert user.post(f"{V3}/users/{alice.id}/credentials/OS-EC2", {"tenant_id": alice.project_id}).status == 403
-    free = alice.post(url, {"application_credential": {"name": "free", "unrestricted": True, "roles": [{"name": "reader"}]}})
+    trust = {
+        "trustor_user_id": alice.id,
+        "trustee_user_id": admin.id,
+        "impersonation": True,
+        "project_id": alice.project_id,
+    }
+    assert (
+        user.post(f"{V3}/OS-TRUST/trusts", {"trust": {**trust, "roles": [{"name": "reader"}]}}).status == 403
+    )
+    assert (
+        user.post(f"{V3}/users/{alice.id}/credentials/OS-EC2", {"tenant_id": alice.project_id}).status == 403
+    )
+    free = alice.post(
+        url, {"application_credential": {"name": "free", "unrestricted": True, "roles": [{"name": "reader"}]}}
+    )
     free_token = login(
         cloud,
         "application_credential",
-        {"id": free.json["application_credential"]["id"], "secret": free.json["application_credential"]["secret"]},
+        {
+            "id": free.json["application_credential"]["id"],
+            "secret": free.json["application_credential"]["secret"],
+        },
     )
     member = {"application_credential": {"name": "x", "roles": [{"name": "member"}]}}
     assert bearer(cloud, free_token).post(url, member).status == 400
     elsewhere = {"project": {"name": "green", "domain": {"id": "default"}}}
-    assert login(cloud, "application_credential", {"id": made["id"], "secret": made["secret"]}, elsewhere).status == 401
+    assert (
+        login(cloud, "application_credential", {"id": made["id"], "secret": made["secret"]}, elsewhere).status
+        == 401
+    )
 
 
 def test_application_credential_ends_with_its_role_and_its_time(cloud: Bed, admin: User, alice: User) -> None:
@@ -116,7 +144,12 @@ def test_access_rule_paths(rule: str, method: str, path: str, allowed: bool) -> 
 
 
 def trust(alice: User, bob: User, **more: object) -> Answer:
-    wants = {"trustor_user_id": alice.id, "trustee_user_id": bob.id, "project_id": alice.project_id, "impersonation": True}
+    wants = {
+        "trustor_user_id": alice.id,
+        "trustee_user_id": bob.id,
+        "project_id": alice.project_id,
+        "impersonation": True,
+    }
     return alice.post(f"{V3}/OS-TRUST/trusts", {"trust": {**wants, "roles": [{"name": "reader"}], **more}})
 
 
@@ -167,7 +200,9 @@ def test_redelegation_goes_as_deep_as_allowed(cloud: Bed, admin: User, alice: Us
     second = trust(user, admin, trustor_user_id=alice.id, project_id=alice.project_id)
     assert second.status == 201, second
     assert second.json["trust"]["redelegated_trust_id"] == first
-    more = trust(user, admin, trustor_user_id=alice.id, project_id=alice.project_id, roles=[{"name": "member"}])
+    more = trust(
+        user, admin, trustor_user_id=alice.id, project_id=alice.project_id, roles=[{"name": "member"}]
+    )
     assert more.status == 403
     assert alice.delete(f"{V3}/OS-TRUST/trusts/{first}").status == 204
     assert alice.get(f"{V3}/OS-TRUST/trusts/{second.json['trust']['id']}").status == 404
@@ -177,7 +212,9 @@ def test_redelegation_goes_as_deep_as_allowed(cloud: Bed, admin: User, alice: Us
 
 
 def test_credentials_are_encrypted_and_private(cloud: Bed, alice: User, bob: User) -> None:
-    made = alice.post(f"{V3}/credentials", {"credential": {"type": "cert", "blob": "very secret", "user_id": alice.id}})
+    made = alice.post(
+        f"{V3}/credentials", {"credential": {"type": "cert", "blob": "very secret", "user_id": alice.id}}
+    )
     assert made.status == 201
     id = made.json["credential"]["id"]
     with cloud.db.read() as tx:
@@ -193,12 +230,28 @@ def test_credentials_are_encrypted_and_private(cloud: Bed, alice: User, bob: Use
 
 
 def test_ec2_signatures_log_in(cloud: Bed, admin: User, alice: User) -> None:
-    key = alice.post(f"{V3}/users/{alice.id}/credentials/OS-EC2", {"tenant_id": alice.project_id}).json["credential"]
-    params = {"Action": "Test", "SignatureVersion": "2", "SignatureMethod": "HmacSHA256", "AWSAccessKeyId": key["access"]}
+    key = alice.post(f"{V3}/users/{alice.id}/credentials/OS-EC2", {"tenant_id": alice.project_id}).json[
+        "credential"
+    ]
+    params = {
+        "Action": "Test",
+        "SignatureVersion": "2",
+        "SignatureMethod": "HmacSHA256",
+        "AWSAccessKeyId": key["access"],
+    }
     flat = "&".join(f"{k}={params[k]}" for k in sorted(params))
     text = f"GET\nec2.example\n/\n{flat}"
-    signature = base64.b64encode(hmac.new(key["secret"].encode(), text.encode(), hashlib.sha256).digest()).decode()
-    sent = {"access": key["access"], "signature": signature, "host": "ec2.example", "verb": "GET", "path": "/", "params": params}
+    signature = base64.b64encode(
+        hmac.new(key["secret"].encode(), text.encode(), hashlib.sha256).digest()
+    ).decode()
+    sent = {
+        "access": key["access"],
+        "signature": signature,
+        "host": "ec2.example",
+        "verb": "GET",
+        "path": "/",
+        "params": params,
+    }
     got = admin.post(f"{V3}/ec2tokens", {"credentials": sent})
     assert got.status == 200, got
     assert got.json["token"]["user"]["id"] == alice.id
@@ -209,7 +262,9 @@ def test_ec2_signatures_log_in(cloud: Bed, admin: User, alice: User) -> None:
 
 
 def test_s3_signatures_log_in(admin: User, alice: User) -> None:
-    key = alice.post(f"{V3}/users/{alice.id}/credentials/OS-EC2", {"tenant_id": alice.project_id}).json["credential"]
+    key = alice.post(f"{V3}/users/{alice.id}/credentials/OS-EC2", {"tenant_id": alice.project_id}).json[
+        "credential"
+    ]
     text = b"GET\n\n\nFri, 01 Jan 2027 00:00:00 GMT\n/bucket"
     signature = base64.b64encode(hmac.new(key["secret"].encode(), text, hashlib.sha1).digest()).decode()
     sent = {"access": key["access"], "signature": signature, "token": base64.b64encode(text).decode()}
@@ -219,7 +274,12 @@ def test_s3_signatures_log_in(admin: User, alice: User) -> None:
 
 def test_users_with_rules_need_all_factors(cloud: Bed, admin: User, alice: User) -> None:
     seed = base64.b32encode(b"a seed of 20 bytes..").decode()
-    assert alice.post(f"{V3}/credentials", {"credential": {"type": "totp", "blob": seed, "user_id": alice.id}}).status == 201
+    assert (
+        alice.post(
+            f"{V3}/credentials", {"credential": {"type": "totp", "blob": seed, "user_id": alice.id}}
+        ).status
+        == 201
+    )
     rules = {"multi_factor_auth_enabled": True, "multi_factor_auth_rules": [["password", "totp"]]}
     assert admin.patch(f"{V3}/users/{alice.id}", {"user": {"options": rules}}).status == 200
     word, code = alice.password, totp.passcode(seed, totp._step(cloud.clock))
@@ -257,7 +317,11 @@ def test_oauth1_from_consumer_to_token(cloud: Bed, admin: User) -> None:
         params["oauth_signature"] = oauth1.signature(signed, consumer["secret"], secret)
         header = "OAuth " + ", ".join(f'{k}="{oauth1._escape(v)}"' for k, v in params.items())
         headers = {"Authorization": header, "Requested-Project-Id": admin.project_id}
-        body = {"auth": {"identity": {"methods": ["oauth1"], "oauth1": {}}}} if path.endswith("/auth/tokens") else None
+        body = (
+            {"auth": {"identity": {"methods": ["oauth1"], "oauth1": {}}}}
+            if path.endswith("/auth/tokens")
+            else None
+        )
         return cloud.nobody.post(path, body, headers=headers)
 
     def pair(answer: Answer) -> tuple[str, str]:

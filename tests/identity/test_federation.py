@@ -52,14 +52,36 @@ class Corp:
 
     def __init__(self, cloud: Bed, provider: OidcProvider) -> None:
         self.cloud, self.admin, self.provider = cloud, cloud.admin, provider
-        self.ok(201, self.admin.put(f"{FED}/identity_providers/corp", {"identity_provider": {"enabled": True, "remote_ids": [provider.issuer]}}))
+        self.ok(
+            201,
+            self.admin.put(
+                f"{FED}/identity_providers/corp",
+                {"identity_provider": {"enabled": True, "remote_ids": [provider.issuer]}},
+            ),
+        )
         self.map(rules(BY_GROUP), new=True)
-        self.ok(201, self.admin.put(f"{FED}/identity_providers/corp/protocols/openid", {"protocol": {"mapping_id": "corp"}}))
-        self.oidc(issuer=provider.issuer, audiences=[AUDIENCE], client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
-        self.group_id = self.ok(201, self.admin.post(f"{V3}/groups", {"group": {"name": "dev"}}))["group"]["id"]
-        self.project_id = self.ok(201, self.admin.post(f"{V3}/projects", {"project": {"name": "shop"}}))["project"]["id"]
+        self.ok(
+            201,
+            self.admin.put(
+                f"{FED}/identity_providers/corp/protocols/openid", {"protocol": {"mapping_id": "corp"}}
+            ),
+        )
+        self.oidc(
+            issuer=provider.issuer, audiences=[AUDIENCE], client_id=CLIENT_ID, client_secret=CLIENT_SECRET
+        )
+        self.group_id = self.ok(201, self.admin.post(f"{V3}/groups", {"group": {"name": "dev"}}))["group"][
+            "id"
+        ]
+        self.project_id = self.ok(201, self.admin.post(f"{V3}/projects", {"project": {"name": "shop"}}))[
+            "project"
+        ]["id"]
         self.roles = {r["name"]: r["id"] for r in self.admin.get(f"{V3}/roles").json["roles"]}
-        self.ok(204, self.admin.put(f"{V3}/projects/{self.project_id}/groups/{self.group_id}/roles/{self.roles['member']}"))
+        self.ok(
+            204,
+            self.admin.put(
+                f"{V3}/projects/{self.project_id}/groups/{self.group_id}/roles/{self.roles['member']}"
+            ),
+        )
 
     def ok(self, status: int, answer: Answer) -> Any:
         assert answer.status == status, answer
@@ -97,23 +119,44 @@ def corp(cloud: Bed, provider: OidcProvider) -> Corp:
 
 
 def test_identity_providers(cloud: Bed, admin: User) -> None:
-    made = admin.put(f"{FED}/identity_providers/acme", {"identity_provider": {"remote_ids": ["a", "b"], "description": "d"}})
+    made = admin.put(
+        f"{FED}/identity_providers/acme",
+        {"identity_provider": {"remote_ids": ["a", "b"], "description": "d"}},
+    )
     assert made.status == 201, made
     shown = made.json["identity_provider"]
-    assert {k: shown[k] for k in ("id", "enabled", "description", "authorization_ttl")} == {"id": "acme", "enabled": False, "description": "d", "authorization_ttl": None}
+    assert {k: shown[k] for k in ("id", "enabled", "description", "authorization_ttl")} == {
+        "id": "acme",
+        "enabled": False,
+        "description": "d",
+        "authorization_ttl": None,
+    }
     assert sorted(shown["remote_ids"]) == ["a", "b"]
     assert shown["links"]["self"].endswith("/v3/OS-FEDERATION/identity_providers/acme")
     assert shown["links"]["protocols"] == shown["links"]["self"] + "/protocols"
     domain = admin.get(f"{V3}/domains/{shown['domain_id']}").json["domain"]
     assert domain["enabled"] is True
     assert admin.put(f"{FED}/identity_providers/acme", {"identity_provider": {}}).status == 409
-    assert admin.put(f"{FED}/identity_providers/other", {"identity_provider": {"remote_ids": ["a"]}}).status == 409
-    assert admin.put(f"{FED}/identity_providers/other", {"identity_provider": {"domain_id": "nowhere"}}).status == 404
+    assert (
+        admin.put(f"{FED}/identity_providers/other", {"identity_provider": {"remote_ids": ["a"]}}).status
+        == 409
+    )
+    assert (
+        admin.put(f"{FED}/identity_providers/other", {"identity_provider": {"domain_id": "nowhere"}}).status
+        == 404
+    )
     assert admin.put(f"{FED}/identity_providers/other", {"identity_provider": {"more": 1}}).status == 400
-    assert admin.patch(f"{FED}/identity_providers/acme", {"identity_provider": {"domain_id": "default"}}).status == 400
-    changed = admin.patch(f"{FED}/identity_providers/acme", {"identity_provider": {"enabled": True, "authorization_ttl": 5}})
+    assert (
+        admin.patch(f"{FED}/identity_providers/acme", {"identity_provider": {"domain_id": "default"}}).status
+        == 400
+    )
+    changed = admin.patch(
+        f"{FED}/identity_providers/acme", {"identity_provider": {"enabled": True, "authorization_ttl": 5}}
+    )
     assert (changed.status, changed.json["identity_provider"]["authorization_ttl"]) == (200, 5)
-    assert [p["id"] for p in admin.get(f"{FED}/identity_providers?enabled=true").json["identity_providers"]] == ["acme"]
+    assert [
+        p["id"] for p in admin.get(f"{FED}/identity_providers?enabled=true").json["identity_providers"]
+    ] == ["acme"]
     assert admin.get(f"{FED}/identity_providers?id=none").json["identity_providers"] == []
     assert cloud.alice.get(f"{FED}/identity_providers").status == 403
     assert cloud.alice.put(f"{FED}/identity_providers/mine", {"identity_provider": {}}).status == 403
@@ -137,7 +180,9 @@ def test_protocols_and_mappings(cloud: Bed, admin: User) -> None:
     assert made.json["mapping"]["rules"] == rules()
     assert admin.put(f"{FED}/mappings/m", {"mapping": {"rules": rules()}}).status == 409
     assert [m["id"] for m in admin.get(f"{FED}/mappings").json["mappings"]] == ["m"]
-    assert admin.put(f"{FED}/mappings/n", {"mapping": {"rules": rules(), "schema_version": "3.0"}}).status == 400
+    assert (
+        admin.put(f"{FED}/mappings/n", {"mapping": {"rules": rules(), "schema_version": "3.0"}}).status == 400
+    )
     for sent, shown in (("2.0", "2.0"), (None, "2.0"), ("1.0", "1.0")):
         changed = admin.patch(f"{FED}/mappings/m", {"mapping": {"rules": rules(), "schema_version": sent}})
         assert (changed.status, changed.json["mapping"]["schema_version"]) == (200, shown)
@@ -145,7 +190,10 @@ def test_protocols_and_mappings(cloud: Bed, admin: User) -> None:
     assert made.status == 201, made
     assert made.json["protocol"]["links"]["identity_provider"].endswith("/identity_providers/acme")
     assert admin.put(f"{at}/openid", {"protocol": {"mapping_id": "m"}}).status == 409
-    assert admin.put(f"{FED}/identity_providers/none/protocols/openid", {"protocol": {"mapping_id": "m"}}).status == 404
+    assert (
+        admin.put(f"{FED}/identity_providers/none/protocols/openid", {"protocol": {"mapping_id": "m"}}).status
+        == 404
+    )
     assert [p["id"] for p in admin.get(at).json["protocols"]] == ["openid"]
     assert admin.patch(f"{at}/openid", {"protocol": {"mapping_id": "none"}}).status == 400
     assert admin.delete(f"{at}/openid").status == 204
@@ -155,11 +203,18 @@ def test_protocols_and_mappings(cloud: Bed, admin: User) -> None:
 
 
 def test_service_providers(cloud: Bed, admin: User) -> None:
-    wanted = {"auth_url": "https://far.example/v3/OS-FEDERATION/x", "sp_url": "https://far.example/Shibboleth.sso"}
+    wanted = {
+        "auth_url": "https://far.example/v3/OS-FEDERATION/x",
+        "sp_url": "https://far.example/Shibboleth.sso",
+    }
     made = admin.put(f"{FED}/service_providers/far", {"service_provider": wanted})
     assert made.status == 201, made
     shown = made.json["service_provider"]
-    assert (shown["enabled"], shown["relay_state_prefix"], shown["auth_url"]) == (False, "ss:mem:", wanted["auth_url"])
+    assert (shown["enabled"], shown["relay_state_prefix"], shown["auth_url"]) == (
+        False,
+        "ss:mem:",
+        wanted["auth_url"],
+    )
     assert admin.put(f"{FED}/service_providers/far", {"service_provider": wanted}).status == 409
     assert admin.put(f"{FED}/service_providers/x", {"service_provider": {"auth_url": "x"}}).status == 400
     assert admin.patch(f"{FED}/service_providers/far", {"service_provider": {"enabled": True}}).status == 200
@@ -169,7 +224,11 @@ def test_service_providers(cloud: Bed, admin: User) -> None:
 
 
 def test_saml_is_not_built(admin: User) -> None:
-    for path in (f"{FED}/saml2/metadata", f"{V3}/auth/OS-FEDERATION/saml2", f"{V3}/auth/OS-FEDERATION/saml2/ecp"):
+    for path in (
+        f"{FED}/saml2/metadata",
+        f"{V3}/auth/OS-FEDERATION/saml2",
+        f"{V3}/auth/OS-FEDERATION/saml2/ecp",
+    ):
         assert admin.get(path).status == 404
         assert admin.post(path, {}).status == 404
 
@@ -177,7 +236,11 @@ def test_saml_is_not_built(admin: User) -> None:
 def test_openid_connect_of_a_provider(corp: Corp) -> None:
     at, admin = f"{FED}/identity_providers/corp/oidc", corp.admin
     shown = admin.get(at).json["oidc"]
-    assert (shown["issuer"], shown["audiences"], shown["client_id"]) == (corp.provider.issuer, [AUDIENCE], CLIENT_ID)
+    assert (shown["issuer"], shown["audiences"], shown["client_id"]) == (
+        corp.provider.issuer,
+        [AUDIENCE],
+        CLIENT_ID,
+    )
     assert CLIENT_SECRET not in admin.get(at).text
     assert "client_secret" not in shown
     assert "oidc" not in admin.get(f"{FED}/identity_providers/corp").json["identity_provider"]
@@ -197,7 +260,12 @@ def test_openid_connect_of_a_provider(corp: Corp) -> None:
         assert admin.put(at, {"oidc": wrong}).status == 400, wrong
     assert corp.cloud.alice.get(at).status == 403
     assert corp.cloud.alice.put(at, {"oidc": {"issuer": issuer, "audiences": ["a"]}}).status == 403
-    assert admin.put(f"{FED}/identity_providers/none/oidc", {"oidc": {"issuer": issuer, "audiences": ["a"]}}).status == 404
+    assert (
+        admin.put(
+            f"{FED}/identity_providers/none/oidc", {"oidc": {"issuer": issuer, "audiences": ["a"]}}
+        ).status
+        == 404
+    )
     assert admin.delete(at).status == 204
     assert admin.get(at).status == 404
     assert corp.come(corp.provider.token()).status == 404
@@ -233,7 +301,9 @@ def test_a_user_comes_in_and_works(corp: Corp) -> None:
         assert [r["name"] for r in shown["roles"]] == ["member", "reader"]
         assert shown["user"]["OS-FEDERATION"]["identity_provider"] == {"id": "corp"}
         assert "openid" in shown["methods"]
-        seen = corp.admin.get(f"{V3}/auth/tokens", headers={"X-Subject-Token": scoped.headers["x-subject-token"]})
+        seen = corp.admin.get(
+            f"{V3}/auth/tokens", headers={"X-Subject-Token": scoped.headers["x-subject-token"]}
+        )
         assert seen.json["token"]["user"] == shown["user"]
     user = corp.admin.get(f"{V3}/users/{ada.id}").json["user"]
     assert (user["name"], user["enabled"], user["domain_id"]) == ("ada", True, idp["domain_id"])
@@ -273,8 +343,18 @@ def test_it_is_the_subject_that_counts(corp: Corp) -> None:
 def test_nobody_becomes_a_user_of_the_same_name(corp: Corp) -> None:
     """A provider whose users live in the default domain does not hand out that domain's own users."""
     admin = corp.admin
-    assert admin.put(f"{FED}/identity_providers/near", {"identity_provider": {"enabled": True, "domain_id": "default"}}).status == 201
-    assert admin.put(f"{FED}/identity_providers/near/protocols/openid", {"protocol": {"mapping_id": "corp"}}).status == 201
+    assert (
+        admin.put(
+            f"{FED}/identity_providers/near", {"identity_provider": {"enabled": True, "domain_id": "default"}}
+        ).status
+        == 201
+    )
+    assert (
+        admin.put(
+            f"{FED}/identity_providers/near/protocols/openid", {"protocol": {"mapping_id": "corp"}}
+        ).status
+        == 201
+    )
     oidc = {"issuer": corp.provider.issuer, "audiences": [AUDIENCE]}
     assert admin.put(f"{FED}/identity_providers/near/oidc", {"oidc": oidc}).status == 200
     at = f"{FED}/identity_providers/near/protocols/openid/auth"
@@ -290,28 +370,50 @@ def test_groups_follow_what_the_provider_says(corp: Corp) -> None:
     ada = corp.enter()
     old = corp.scoped(ada)
     assert old.status == 201
-    assert corp.admin.get(f"{V3}/auth/tokens", headers={"X-Subject-Token": old.headers["x-subject-token"]}).status == 200
+    assert (
+        corp.admin.get(
+            f"{V3}/auth/tokens", headers={"X-Subject-Token": old.headers["x-subject-token"]}
+        ).status
+        == 200
+    )
     again = corp.enter(groups=["ops", "admins"])
     assert corp.scoped(again).status == 401
     assert again.get(f"{V3}/auth/projects").json["projects"] == []
     # What the user got by a group that he is not in any more is over at once.
-    assert corp.admin.get(f"{V3}/auth/tokens", headers={"X-Subject-Token": old.headers["x-subject-token"]}).status == 404
+    assert (
+        corp.admin.get(
+            f"{V3}/auth/tokens", headers={"X-Subject-Token": old.headers["x-subject-token"]}
+        ).status
+        == 404
+    )
 
 
 def test_groups_end_by_themselves(corp: Corp) -> None:
     """With a time to live of the provider, application credentials work as long; without, as long as a token."""
     cloud, made = corp.cloud, []
     for ttl in (None, 180):
-        corp.ok(200, corp.admin.patch(f"{FED}/identity_providers/corp", {"identity_provider": {"authorization_ttl": ttl}}))
+        corp.ok(
+            200,
+            corp.admin.patch(
+                f"{FED}/identity_providers/corp", {"identity_provider": {"authorization_ttl": ttl}}
+            ),
+        )
         ada = corp.enter()
         scoped = corp.scoped(ada)
         user = User(cloud, scoped.headers["x-subject-token"], id=ada.id)
         body = {"application_credential": {"name": f"for {ttl}"}}
-        made.append(corp.ok(201, user.post(f"{V3}/users/{ada.id}/application_credentials", body))["application_credential"])
+        made.append(
+            corp.ok(201, user.post(f"{V3}/users/{ada.id}/application_credentials", body))[
+                "application_credential"
+            ]
+        )
 
     def by(one: dict[str, Any]) -> Answer:
         part = {"id": one["id"], "secret": one["secret"]}
-        return cloud.nobody.post(f"{V3}/auth/tokens", {"auth": {"identity": {"methods": ["application_credential"], "application_credential": part}}})
+        return cloud.nobody.post(
+            f"{V3}/auth/tokens",
+            {"auth": {"identity": {"methods": ["application_credential"], "application_credential": part}}},
+        )
 
     got = by(made[0])
     assert got.status == 201, got
@@ -328,7 +430,10 @@ def test_groups_end_by_themselves(corp: Corp) -> None:
 
 
 def test_projects_are_provided(corp: Corp) -> None:
-    wanted = [{"name": "Project for {0}", "roles": [{"name": "member"}]}, {"name": "Common", "roles": [{"name": "reader"}]}]
+    wanted = [
+        {"name": "Project for {0}", "roles": [{"name": "member"}]},
+        {"name": "Common", "roles": [{"name": "reader"}]},
+    ]
     provide = {"local": [{"projects": wanted}], "remote": [{"type": "preferred_username"}]}
     corp.map(rules(provide))
     ada = corp.enter()
@@ -359,7 +464,14 @@ def test_domains_in_mappings(corp: Corp) -> None:
 
 def test_local_users(corp: Corp) -> None:
     alice = corp.cloud.alice
-    corp.map([{"local": [{"user": {"name": "{0}", "type": "local", "domain": {"id": "default"}}}], "remote": [{"type": "preferred_username"}]}])
+    corp.map(
+        [
+            {
+                "local": [{"user": {"name": "{0}", "type": "local", "domain": {"id": "default"}}}],
+                "remote": [{"type": "preferred_username"}],
+            }
+        ]
+    )
     assert corp.come(corp.provider.token()).status == 401
     got = corp.come(corp.provider.token(preferred_username="alice"))
     assert got.status == 201, got
@@ -404,9 +516,17 @@ def test_with_a_domain_go_its_providers_and_their_users(corp: Corp) -> None:
 
 def test_remote_ids(corp: Corp) -> None:
     at = f"{FED}/identity_providers/corp/protocols/openid"
-    corp.ok(200, corp.admin.patch(at, {"protocol": {"mapping_id": "corp", "remote_id_attribute": "HTTP_OIDC_ISS"}}))
+    corp.ok(
+        200,
+        corp.admin.patch(at, {"protocol": {"mapping_id": "corp", "remote_id_attribute": "HTTP_OIDC_ISS"}}),
+    )
     corp.enter()
-    corp.ok(200, corp.admin.patch(f"{FED}/identity_providers/corp", {"identity_provider": {"remote_ids": ["elsewhere"]}}))
+    corp.ok(
+        200,
+        corp.admin.patch(
+            f"{FED}/identity_providers/corp", {"identity_provider": {"remote_ids": ["elsewhere"]}}
+        ),
+    )
     assert corp.come(corp.provider.token()).status == 403
 
 
@@ -419,17 +539,39 @@ def test_the_attribute_federated(corp: Corp) -> None:
     assert user["federated"] == mine
     assert corp.enter().id == user["id"]
     assert admin.get(f"{V3}/users/{user['id']}").json["user"]["name"] == "lovelace"
-    for query, found in (("unique_id=77", 1), ("idp_id=corp&protocol_id=openid", 1), ("idp_id=other", 0), ("unique_id=7", 0)):
+    for query, found in (
+        ("unique_id=77", 1),
+        ("idp_id=corp&protocol_id=openid", 1),
+        ("idp_id=other", 0),
+        ("unique_id=7", 0),
+    ):
         assert len(admin.get(f"{V3}/users?{query}").json["users"]) == found, query
     assert "federated" not in admin.get(f"{V3}/users/{cloud.alice.id}").json["user"]
     at = f"{V3}/users/{cloud.alice.id}"
     assert admin.patch(at, {"user": {"federated": mine}}).status == 409
-    for wrong in (5, [5], [{"idp_id": "corp"}], [{"idp_id": "none", "protocols": [{"protocol_id": "openid", "unique_id": "1"}]}]):
+    for wrong in (
+        5,
+        [5],
+        [{"idp_id": "corp"}],
+        [{"idp_id": "none", "protocols": [{"protocol_id": "openid", "unique_id": "1"}]}],
+    ):
         assert admin.patch(at, {"user": {"federated": wrong}}).status == 400, wrong
     assert admin.patch(f"{V3}/users/{user['id']}", {"user": {"federated": []}}).status == 200
     assert corp.enter().id != user["id"]
     # The provider goes, and with it only those who have no other way in.
-    assert admin.patch(at, {"user": {"federated": [{"idp_id": "corp", "protocols": [{"protocol_id": "openid", "unique_id": "78"}]}]}}).status == 200
+    assert (
+        admin.patch(
+            at,
+            {
+                "user": {
+                    "federated": [
+                        {"idp_id": "corp", "protocols": [{"protocol_id": "openid", "unique_id": "78"}]}
+                    ]
+                }
+            },
+        ).status
+        == 200
+    )
     assert corp.enter(sub="78").id == cloud.alice.id
     corp.ok(204, admin.delete(f"{FED}/identity_providers/corp"))
     assert "federated" not in admin.get(at).json["user"]
@@ -460,16 +602,27 @@ def test_first_logins_at_once_make_one_user(corp: Corp) -> None:
 def test_the_trusts_of_a_user_whose_provider_is_off(corp: Corp) -> None:
     cloud, ada = corp.cloud, corp.enter()
     scoped = User(cloud, corp.scoped(ada).headers["x-subject-token"], id=ada.id)
-    trust = {"trustor_user_id": ada.id, "trustee_user_id": cloud.alice.id, "project_id": corp.project_id, "impersonation": False, "roles": [{"name": "member"}]}
+    trust = {
+        "trustor_user_id": ada.id,
+        "trustee_user_id": cloud.alice.id,
+        "project_id": corp.project_id,
+        "impersonation": False,
+        "roles": [{"name": "member"}],
+    }
     made = corp.ok(201, scoped.post(f"{V3}/OS-TRUST/trusts", {"trust": trust}))["trust"]
 
     def use() -> int:
         password = {"user": {"id": cloud.alice.id, "password": cloud.alice.password}}
-        auth = {"identity": {"methods": ["password"], "password": password}, "scope": {"OS-TRUST:trust": {"id": made["id"]}}}
+        auth = {
+            "identity": {"methods": ["password"], "password": password},
+            "scope": {"OS-TRUST:trust": {"id": made["id"]}},
+        }
         return cloud.nobody.post(f"{V3}/auth/tokens", {"auth": auth}).status
 
     assert use() == 201
-    corp.ok(200, corp.admin.patch(f"{FED}/identity_providers/corp", {"identity_provider": {"enabled": False}}))
+    corp.ok(
+        200, corp.admin.patch(f"{FED}/identity_providers/corp", {"identity_provider": {"enabled": False}})
+    )
     assert use() in (401, 403)
 
 
@@ -477,14 +630,23 @@ def test_the_trusts_of_a_user_whose_provider_is_off(corp: Corp) -> None:
 
 
 def _segments(*parts: Any) -> str:
-    return ".".join(base64.urlsafe_b64encode(p if isinstance(p, bytes) else json.dumps(p).encode()).rstrip(b"=").decode() for p in parts)
+    return ".".join(
+        base64.urlsafe_b64encode(p if isinstance(p, bytes) else json.dumps(p).encode()).rstrip(b"=").decode()
+        for p in parts
+    )
 
 
 def test_hostile_tokens(corp: Corp) -> None:
     provider = corp.provider
     rsa = provider.keys[0]
     now = int(time.time())
-    claims = {"iss": provider.issuer, "sub": "77", "aud": AUDIENCE, "exp": now + 300, "preferred_username": "ada"}
+    claims = {
+        "iss": provider.issuer,
+        "sub": "77",
+        "aud": AUDIENCE,
+        "exp": now + 300,
+        "preferred_username": "ada",
+    }
     unsigned = _segments({"alg": "none", "typ": "JWT"}, claims)
     public_pem = rsa.as_pem(private=False)
     confused = _segments({"alg": "HS256", "typ": "JWT", "kid": "rsa-1"}, claims)
@@ -506,16 +668,22 @@ def test_hostile_tokens(corp: Corp) -> None:
         "alg is no text": _segments({"alg": ["RS256"]}, claims, b"x"),
         "header is no object": _segments([1], claims, b"x"),
         "key confusion": confused + "." + _segments(mac),
-        "key confusion in a token of an oct key": provider.token(key=OctKey.import_key(public_pem.hex()), header={"kid": "rsa-1"}),
+        "key confusion in a token of an oct key": provider.token(
+            key=OctKey.import_key(public_pem.hex()), header={"kid": "rsa-1"}
+        ),
         "RSA key with an EC algorithm": _segments({"alg": "ES256", "kid": "rsa-1"}, claims, b"x" * 64),
         "EC key with an RSA algorithm": _segments({"alg": "RS256", "kid": "ec-1"}, claims, b"x" * 256),
         "another key of that name": provider.token(key=stranger),
         "another kid": provider.token(header={"kid": "rsa-9"}),
         "the other key's kid": provider.token(header={"kid": "ec-1"}),
         "kid that is a path": provider.token(header={"kid": "../../../../dev/null"}),
-        "own key in the header": provider.token(key=stranger, header={"jwk": stranger.as_dict(private=False)}),
+        "own key in the header": provider.token(
+            key=stranger, header={"jwk": stranger.as_dict(private=False)}
+        ),
         "own keys by URL": provider.token(key=stranger, header={"jku": provider.issuer + "/keys"}),
-        "critical extension": _segments({"alg": "RS256", "kid": "rsa-1", "crit": ["b64"], "b64": False}, claims, b"x"),
+        "critical extension": _segments(
+            {"alg": "RS256", "kid": "rsa-1", "crit": ["b64"], "b64": False}, claims, b"x"
+        ),
         "logout token": provider.token(header={"typ": "logout+jwt"}),
         "event": provider.token(events={"http://schemas.openid.net/event/backchannel-logout": {}}),
         "changed claims": f"{head}.{_segments({**claims, 'groups': ['admins']})}.{signature}",
@@ -567,7 +735,12 @@ def test_one_of_several_audiences_and_a_clock_a_little_off(corp: Corp) -> None:
 def test_algorithms(corp: Corp, alg: str, recwarn: pytest.WarningsRecorder) -> None:
     provider = corp.provider
     provider.keys.append(OKPKey.generate_key("Ed25519", {"kid": "okp-1"}))
-    key = next(k for k in provider.keys if k.key_type == {"R": "RSA", "P": "RSA", "E": "OKP"}[alg[0]] or (alg == "ES256" and k.key_type == "EC"))
+    key = next(
+        k
+        for k in provider.keys
+        if k.key_type == {"R": "RSA", "P": "RSA", "E": "OKP"}[alg[0]]
+        or (alg == "ES256" and k.key_type == "EC")
+    )
     if alg == "ES256":
         key = provider.keys[1]
     if alg == "EdDSA":
@@ -580,7 +753,9 @@ def test_algorithms(corp: Corp, alg: str, recwarn: pytest.WarningsRecorder) -> N
 
 def test_text_that_breaks_out(corp: Corp) -> None:
     """What a provider's users can choose stays text."""
-    for number, name in enumerate(("'; DROP TABLE identity_user; --", "{0}", "{1}", "../../admin", "<script>", "a;b", "a\nb", "𝕒")):
+    for number, name in enumerate(
+        ("'; DROP TABLE identity_user; --", "{0}", "{1}", "../../admin", "<script>", "a;b", "a\nb", "𝕒")
+    ):
         got = corp.come(corp.provider.token(sub=f"s{number}", preferred_username=name))
         assert got.status == 201, got
         assert got.json["token"]["user"]["name"] == name
@@ -643,7 +818,16 @@ def test_weak_and_secret_keys_are_passed_over() -> None:
         weak = RSAKey.generate_key(1024).as_dict(private=False)
     secret = {"kty": "oct", "k": base64.urlsafe_b64encode(b"x" * 32).decode(), "kid": "s"}
     fine = ECKey.generate_key("P-256", {"kid": "e"}).as_dict(private=False)
-    strange: list[Any] = [weak, secret, {"kty": "AKP"}, {"kty": "RSA"}, {"kty": "EC", "crv": "P-1", "x": "", "y": ""}, 5, {**fine, "kid": 5}, {**fine, "use": "enc"}]
+    strange: list[Any] = [
+        weak,
+        secret,
+        {"kty": "AKP"},
+        {"kty": "RSA"},
+        {"kty": "EC", "crv": "P-1", "x": "", "y": ""},
+        5,
+        {**fine, "kid": 5},
+        {**fine, "use": "enc"},
+    ]
     assert [k.kid for k in oidc_provider.read_keys({"keys": [*strange, fine]})] == ["e"]
     for odd in ({}, {"keys": None}, {"keys": {}}, {"keys": 5}):
         assert oidc_provider.read_keys(odd) == []
@@ -709,7 +893,17 @@ def test_only_the_browser_that_began_can_finish(trusting: Corp) -> None:
     assert back(trusting, cookie, **params).status == 503  # a code works once
 
 
-@pytest.mark.parametrize("claims", [{"nonce": "another"}, {"nonce": None}, {"aud": "elsewhere"}, {"aud": AUDIENCE}, {"azp": "another"}, {"exp": 5}])
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"nonce": "another"},
+        {"nonce": None},
+        {"aud": "elsewhere"},
+        {"aud": AUDIENCE},
+        {"azp": "another"},
+        {"exp": 5},
+    ],
+)
 def test_the_id_token_is_for_this_login(trusting: Corp, claims: dict[str, Any]) -> None:
     there, cookie = begin(trusting)
     trusting.provider.id_claims = claims

@@ -32,7 +32,11 @@ def test_a_project_token_shows_scope_roles_and_catalog(alice: User) -> None:
     assert shown.headers["vary"] == "X-Auth-Token"
     token = shown.json["token"]
     assert [r["name"] for r in token["roles"]] == ["member", "reader"]
-    assert token["project"] == {"id": alice.project_id, "name": "blue", "domain": {"id": "default", "name": "Default"}}
+    assert token["project"] == {
+        "id": alice.project_id,
+        "name": "blue",
+        "domain": {"id": "default", "name": "Default"},
+    }
     assert token["is_domain"] is False
     assert token["methods"] == ["password"]
     assert token["user"]["password_expires_at"] is None
@@ -45,7 +49,12 @@ def test_a_project_token_shows_scope_roles_and_catalog(alice: User) -> None:
 
 
 def test_nocatalog_and_head(alice: User) -> None:
-    assert "catalog" not in alice.get(f"{V3}/auth/tokens?nocatalog", headers={"X-Subject-Token": alice.token}).json["token"]
+    assert (
+        "catalog"
+        not in alice.get(f"{V3}/auth/tokens?nocatalog", headers={"X-Subject-Token": alice.token}).json[
+            "token"
+        ]
+    )
     head = alice.call("HEAD", f"{V3}/auth/tokens", headers={"X-Subject-Token": alice.token})
     assert (head.status, head.content) == (200, b"")
     assert alice.get(f"{V3}/auth/tokens", headers={"X-Subject-Token": "nonsense"}).status == 404
@@ -90,7 +99,9 @@ def test_every_wrong_login_gets_the_same_answer(cloud: Bed, alice: User, name: s
 def test_unknown_users_cost_the_same_work(cloud: Bed, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[str | None] = []
     real = secret.matches
-    monkeypatch.setattr(secret, "matches", lambda c, plain, kept: hashed.append(plain) or real(c, plain, kept))
+    monkeypatch.setattr(
+        secret, "matches", lambda c, plain, kept: hashed.append(plain) or real(c, plain, kept)
+    )
     for name in ("alice", "nobody"):
         cloud.nobody.post(f"{V3}/auth/tokens", password(name, "wrong"))
     assert hashed == ["wrong", "wrong"]
@@ -129,7 +140,9 @@ def test_a_revoked_token_ends_in_every_process(cloud: Bed, alice: User) -> None:
     assert works(cloud, second.token)
 
 
-@pytest.mark.parametrize("how", ["password", "own password", "disable", "delete", "role", "project", "domain", "all"])
+@pytest.mark.parametrize(
+    "how", ["password", "own password", "disable", "delete", "role", "project", "domain", "all"]
+)
 def test_what_ends_tokens_ends_them_at_once(cloud: Bed, admin: User, alice: User, how: str) -> None:
     assert works(cloud, alice.token)
     user, project = f"{V3}/users/{alice.id}", f"{V3}/projects/{alice.project_id}"
@@ -152,7 +165,9 @@ def test_what_ends_tokens_ends_them_at_once(cloud: Bed, admin: User, alice: User
         got = alice.delete(f"{user}/tokens")
     else:
         domain = admin.post(f"{V3}/domains", {"domain": {"name": "d"}}).json["domain"]["id"]
-        made = admin.post(f"{V3}/users", {"user": {"name": "eve", "password": "eve-pass-word", "domain_id": domain}})
+        made = admin.post(
+            f"{V3}/users", {"user": {"name": "eve", "password": "eve-pass-word", "domain_id": domain}}
+        )
         eve = cloud.login("eve", "eve-pass-word", domain=domain)
         assert works(cloud, eve.token), made
         assert admin.patch(f"{V3}/domains/{domain}", {"domain": {"enabled": False}}).status == 200
@@ -208,7 +223,10 @@ def test_the_admins_password_is_made_once_and_private(cloud: Bed, tmp_path: Path
 
 def test_a_second_start_changes_nothing_but_moved_urls(cloud: Bed, admin: User) -> None:
     def snapshot() -> str:
-        lists = [admin.get(f"{V3}/{what}").json[what] for what in ("users", "projects", "roles", "services", "endpoints")]
+        lists = [
+            admin.get(f"{V3}/{what}").json[what]
+            for what in ("users", "projects", "roles", "services", "endpoints")
+        ]
         return json.dumps(lists, sort_keys=True)
 
     before = snapshot()
@@ -219,8 +237,15 @@ def test_a_second_start_changes_nothing_but_moved_urls(cloud: Bed, admin: User) 
     public, internal, *_ = admin.get(f"{V3}/endpoints?service_id={service}").json["endpoints"]
     url = {"endpoint": {"url": "https://elsewhere.example/image"}}
     assert admin.patch(f"{V3}/endpoints/{public['id']}", url).status == 200
-    cloud.cloud.config = Config(paths=cloud.config.paths, api=cloud.config.api.__class__(public_url="https://cloud.example/"))
+    cloud.cloud.config = Config(
+        paths=cloud.config.paths, api=cloud.config.api.__class__(public_url="https://cloud.example/")
+    )
     with cloud.db.begin() as tx:
         bootstrap.bootstrap(tx, cloud.cloud)
-    assert admin.get(f"{V3}/endpoints/{public['id']}").json["endpoint"]["url"] == "https://elsewhere.example/image"
-    assert admin.get(f"{V3}/endpoints/{internal['id']}").json["endpoint"]["url"] == "https://cloud.example/image"
+    assert (
+        admin.get(f"{V3}/endpoints/{public['id']}").json["endpoint"]["url"]
+        == "https://elsewhere.example/image"
+    )
+    assert (
+        admin.get(f"{V3}/endpoints/{internal['id']}").json["endpoint"]["url"] == "https://cloud.example/image"
+    )

@@ -65,7 +65,9 @@ def test_what_is_substituted_is_not_substituted_again() -> None:
     assert try_mapping(rules, {"login": "{1}", "secret": "s"})["user"]["name"] == "{1}"
 
 
-@pytest.mark.parametrize("text", ["{1}", "{0.__class__}", "{0[0]}", "{0!r}", "{0:>9}", "{name}", "{", "}", "{-1}", "{٣}"])
+@pytest.mark.parametrize(
+    "text", ["{1}", "{0.__class__}", "{0[0]}", "{0!r}", "{0:>9}", "{name}", "{", "}", "{-1}", "{٣}"]
+)
 def test_other_places_are_refused_when_the_mapping_is_written(text: str) -> None:
     with pytest.raises(MappingInvalid, match="local"):
         read([rule({"user": {"name": text}}, {"type": "login"})])
@@ -113,7 +115,9 @@ def test_conditions(condition: dict[str, Any], values: str | None, matches: bool
 
 
 def test_all_entries_of_a_rule_must_be_satisfied() -> None:
-    both = rule({"group": {"id": "g"}}, {"type": "a", "any_one_of": ["1"]}, {"type": "b", "not_any_of": ["2"]})
+    both = rule(
+        {"group": {"id": "g"}}, {"type": "a", "any_one_of": ["1"]}, {"type": "b", "not_any_of": ["2"]}
+    )
     for assertion, found in (({"a": "1", "b": "3"}, ["g"]), ({"a": "1", "b": "2"}, []), ({"a": "1"}, [])):
         assert try_mapping([USER, both], {"login": "ada", **assertion})["group_ids"] == found
 

@@ -132,7 +132,9 @@ def test_a_hash_of_another_cost_is_made_anew(cloud: Bed, alice: User) -> None:
             return str(row.hash)
 
     before = hashed()
-    cloud.cloud.config = Config(paths=cloud.config.paths, identity=Identity(hash_memory_kib=9000, hash_passes=1))
+    cloud.cloud.config = Config(
+        paths=cloud.config.paths, identity=Identity(hash_memory_kib=9000, hash_passes=1)
+    )
     assert login(cloud, alice, "alice-pass-word") == 201
     assert "m=9000" in hashed() != before
     assert login(cloud, alice, "alice-pass-word") == 201
@@ -144,14 +146,27 @@ def test_a_hash_of_another_cost_is_made_anew(cloud: Bed, alice: User) -> None:
 def test_regions_services_endpoints(admin: User, alice: User) -> None:
     made(admin, "regions", "region", id="north")
     below = made(admin, "regions", "region", id="north-1", parent_region_id="north")
-    assert [r["id"] for r in admin.get(f"{V3}/regions?parent_region_id=north").json["regions"]] == [below["id"]]
+    assert [r["id"] for r in admin.get(f"{V3}/regions?parent_region_id=north").json["regions"]] == [
+        below["id"]
+    ]
     assert admin.post(f"{V3}/regions", {"region": {"id": "north"}}).status == 409
     service = made(admin, "services", "service", type="dns", name="d")["id"]
-    wants = {"service_id": service, "interface": "public", "url": "http://d/%(project_id)s", "region_id": "north"}
+    wants = {
+        "service_id": service,
+        "interface": "public",
+        "url": "http://d/%(project_id)s",
+        "region_id": "north",
+    }
     one = made(admin, "endpoints", "endpoint", **wants)
     assert one["region"] == "north"
     assert admin.delete(f"{V3}/regions/north").status == 403
-    for bad in ({"region_id": "mars"}, {"service_id": "x"}, {"url": "http://d/%(secret)s"}, {"interface": "x"}, {"enabled": "True"}):
+    for bad in (
+        {"region_id": "mars"},
+        {"service_id": "x"},
+        {"url": "http://d/%(secret)s"},
+        {"interface": "x"},
+        {"enabled": "True"},
+    ):
         assert admin.post(f"{V3}/endpoints", {"endpoint": {**wants, **bad}}).status == 400
     entry = next(s for s in alice.get(f"{V3}/auth/catalog").json["catalog"] if s["type"] == "dns")
     assert entry["endpoints"][0]["url"] == f"http://d/{alice.project_id}"
@@ -164,7 +179,9 @@ def test_regions_services_endpoints(admin: User, alice: User) -> None:
 
 
 def test_endpoint_groups_narrow_a_projects_catalog(admin: User, alice: User) -> None:
-    group = made(admin, "OS-EP-FILTER/endpoint_groups", "endpoint_group", name="g", filters={"interface": "public"})
+    group = made(
+        admin, "OS-EP-FILTER/endpoint_groups", "endpoint_group", name="g", filters={"interface": "public"}
+    )
     path = f"{V3}/OS-EP-FILTER/endpoint_groups/{group['id']}/projects/{alice.project_id}"
     assert admin.put(path).status == 204
     shown = alice.get(f"{V3}/auth/catalog").json["catalog"]
@@ -178,9 +195,16 @@ def test_endpoint_groups_narrow_a_projects_catalog(admin: User, alice: User) -> 
 def test_limits(admin: User, alice: User, bob: User) -> None:
     service = admin.get(f"{V3}/services?type=compute").json["services"][0]["id"]
     base = {"service_id": service, "resource_name": "servers", "default_limit": 10}
-    registered = admin.post(f"{V3}/registered_limits", {"registered_limits": [base]}).json["registered_limits"][0]
+    registered = admin.post(f"{V3}/registered_limits", {"registered_limits": [base]}).json[
+        "registered_limits"
+    ][0]
     assert admin.post(f"{V3}/registered_limits", {"registered_limits": [base]}).status == 409
-    own = {"service_id": service, "resource_name": "servers", "resource_limit": 5, "project_id": alice.project_id}
+    own = {
+        "service_id": service,
+        "resource_name": "servers",
+        "resource_limit": 5,
+        "project_id": alice.project_id,
+    }
     got = admin.post(f"{V3}/limits", {"limits": [own]})
     assert got.status == 201, got
     id = got.json["limits"][0]["id"]
@@ -189,7 +213,10 @@ def test_limits(admin: User, alice: User, bob: User) -> None:
     assert [x["id"] for x in alice.get(f"{V3}/limits").json["limits"]] == [id]
     assert bob.get(f"{V3}/limits").json["limits"] == []
     assert bob.get(f"{V3}/limits/{id}").status == 403
-    assert admin.patch(f"{V3}/limits/{id}", {"limit": {"resource_limit": 6}}).json["limit"]["resource_limit"] == 6
+    assert (
+        admin.patch(f"{V3}/limits/{id}", {"limit": {"resource_limit": 6}}).json["limit"]["resource_limit"]
+        == 6
+    )
     assert admin.delete(f"{V3}/registered_limits/{registered['id']}").status == 403
     assert admin.delete(f"{V3}/limits/{id}").status == 204
     assert admin.delete(f"{V3}/registered_limits/{registered['id']}").status == 204

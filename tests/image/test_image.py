@@ -25,7 +25,25 @@ def qcow2(*, backing: bytes = b"", size: int = 1 << 20) -> bytes:
     """A qcow2 file with nothing in it; `backing` names a backing file."""
     where = 256 if backing else 0
     header = struct.pack(
-        ">4sIQIIQIIQQIIQQQQII", b"QFI\xfb", 3, where, len(backing), 16, size, 0, 1, 3 << 16, 1 << 16, 1, 0, 0, 0, 0, 0, 4, 104
+        ">4sIQIIQIIQQIIQQQQII",
+        b"QFI\xfb",
+        3,
+        where,
+        len(backing),
+        16,
+        size,
+        0,
+        1,
+        3 << 16,
+        1 << 16,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+        4,
+        104,
     )
     return (header.ljust(256, b"\0") + backing).ljust(4 << 16, b"\0")
 
@@ -68,7 +86,12 @@ def test_image_is_registered_filled_and_read_back(cloud: Any, alice: Any) -> Non
     made = create(alice, min_disk=1, os_distro="tiny", tags=["a", "b"])
     assert made["status"] == "queued"
     assert made["size"] is None
-    assert (made["visibility"], made["owner"], made["os_distro"], made["tags"]) == ("shared", alice.project_id, "tiny", ["a", "b"])
+    assert (made["visibility"], made["owner"], made["os_distro"], made["tags"]) == (
+        "shared",
+        alice.project_id,
+        "tiny",
+        ["a", "b"],
+    )
     assert made["created_at"].endswith("Z")
     empty = alice.get(f"{V2}/{made['id']}/file")
     assert (empty.status, empty.content) == (204, b"")
@@ -111,7 +134,9 @@ def test_qcow2_knows_its_virtual_size(alice: Any) -> None:
         ("qcow2", b"", "empty"),
     ],
 )
-def test_lying_data_is_refused_and_nothing_kept(cloud: Any, alice: Any, disk_format: str, data: bytes, word: str) -> None:
+def test_lying_data_is_refused_and_nothing_kept(
+    cloud: Any, alice: Any, disk_format: str, data: bytes, word: str
+) -> None:
     id = create(alice, disk_format=disk_format)["id"]
     got = upload(alice, id, data)
     assert got.status == 400
@@ -133,7 +158,12 @@ def test_upload_that_breaks_off_leaves_the_image_queued(cloud: Any, alice: Any) 
     from stackling.base.context import Caller
 
     id = create(alice)["id"]
-    who = Caller(policy=cloud.cloud.policy, user_id=alice.id, project_id=alice.project_id, roles=frozenset({"member", "reader"}))
+    who = Caller(
+        policy=cloud.cloud.policy,
+        user_id=alice.id,
+        project_id=alice.project_id,
+        roles=frozenset({"member", "reader"}),
+    )
     with pytest.raises(BadRequest, match="incomplete"):
         image_data.receive(cloud.cloud, who, id, iter([RAW[:100]]), len(RAW))
     assert alice.get(f"{V2}/{id}").json["status"] == "queued"
@@ -151,14 +181,23 @@ def test_upload_whose_process_died_is_given_up(cloud: Any, alice: Any) -> None:
 
     from stackling.base.context import Caller
 
-    who = Caller(policy=cloud.cloud.policy, user_id=alice.id, project_id=alice.project_id, roles=frozenset({"member", "reader"}))
+    who = Caller(
+        policy=cloud.cloud.policy,
+        user_id=alice.id,
+        project_id=alice.project_id,
+        roles=frozenset({"member", "reader"}),
+    )
     with pytest.raises(SystemExit):
         image_data.receive(cloud.cloud, who, id, dying(), None)
     # A killed process writes nothing: put the row back as it was in the middle of the upload.
     part = store.of(cloud.cloud).incoming(id, "11111111-1111-1111-1111-111111111111")
     part.write(RAW)
     with cloud.db.begin() as tx:
-        tx.execute(image.update().where(image.c.id == id).values(state="saving", upload="1", heard_at=cloud.clock.now()))
+        tx.execute(
+            image.update()
+            .where(image.c.id == id)
+            .values(state="saving", upload="1", heard_at=cloud.clock.now())
+        )
     cloud.turn(200, every=50)
     assert alice.get(f"{V2}/{id}").json["status"] == "saving"
     cloud.turn(400, every=50)
@@ -172,7 +211,12 @@ def test_image_deleted_during_its_upload(cloud: Any, alice: Any) -> None:
     from stackling.base.errors import Gone
 
     id = create(alice)["id"]
-    who = Caller(policy=cloud.cloud.policy, user_id=alice.id, project_id=alice.project_id, roles=frozenset({"member", "reader"}))
+    who = Caller(
+        policy=cloud.cloud.policy,
+        user_id=alice.id,
+        project_id=alice.project_id,
+        roles=frozenset({"member", "reader"}),
+    )
 
     def deleting() -> Any:
         yield RAW
@@ -198,7 +242,12 @@ def test_delete_removes_the_data_but_not_a_hosts_link(cloud: Any, alice: Any, tm
 def test_protected_images_stay(alice: Any) -> None:
     id = create(alice, protected=True)["id"]
     assert alice.delete(f"{V2}/{id}").status == 403
-    assert alice.patch(f"{V2}/{id}", [{"op": "replace", "path": "/protected", "value": False}], headers=PATCH).status == 200
+    assert (
+        alice.patch(
+            f"{V2}/{id}", [{"op": "replace", "path": "/protected", "value": False}], headers=PATCH
+        ).status
+        == 200
+    )
     assert alice.delete(f"{V2}/{id}").status == 204
 
 
@@ -214,7 +263,12 @@ def test_patch(alice: Any) -> None:
     ]
     got = alice.patch(f"{V2}/{id}", changes, headers=PATCH)
     assert got.status == 200, got
-    assert (got.json["name"], got.json["hw_disk_bus"], got.json["tags"], got.json["min_ram"]) == ("mail", "virtio", ["a", "b"], 64)
+    assert (got.json["name"], got.json["hw_disk_bus"], got.json["tags"], got.json["min_ram"]) == (
+        "mail",
+        "virtio",
+        ["a", "b"],
+        64,
+    )
     assert "os_distro" not in got.json
     assert got.json["odd/name"] == "x"
     old = alice.patch(f"{V2}/{id}", [{"replace": "/name", "value": "old"}], headers=OLD_PATCH)
@@ -247,7 +301,9 @@ def test_patch(alice: Any) -> None:
 )
 def test_patch_refusals_change_nothing(alice: Any, change: Any, status: int) -> None:
     before = active(alice)
-    got = alice.patch(f"{V2}/{before['id']}", [{"op": "replace", "path": "/name", "value": "y"}, change], headers=PATCH)
+    got = alice.patch(
+        f"{V2}/{before['id']}", [{"op": "replace", "path": "/name", "value": "y"}, change], headers=PATCH
+    )
     assert got.status == status, got
     assert alice.get(f"{V2}/{before['id']}").json == before
 
@@ -401,7 +457,7 @@ def test_filters(alice: Any, cloud: Any) -> None:
     for query, found in (
         ("name=one", ["one"]),
         ("name=in:one,two", ["one", "two"]),
-        ('os_hidden=true&name=in:%22three,%20four%22,one', ["three, four"]),
+        ("os_hidden=true&name=in:%22three,%20four%22,one", ["three, four"]),
         ("os_hidden=True", ["three, four"]),
         ("status=active", ["one", "two"]),
         ("status=queued", []),
@@ -422,8 +478,21 @@ def test_filters(alice: Any, cloud: Any) -> None:
     ):
         assert sorted(names(alice.get(f"{V2}?{query}"))) == found, query
     for bad in (
-        "limit=-1", "limit=x", "marker=nothing", "sort=colour:asc", "sort=name:up", "sort_key=colour", "sort_dir=up", "visibility=x",
-        "member_status=x", "size_min=x", "created_at=soon", "protected=perhaps", "sort=name&sort_key=name", "name=in:%22a", "limit=99999999999",
+        "limit=-1",
+        "limit=x",
+        "marker=nothing",
+        "sort=colour:asc",
+        "sort=name:up",
+        "sort_key=colour",
+        "sort_dir=up",
+        "visibility=x",
+        "member_status=x",
+        "size_min=x",
+        "created_at=soon",
+        "protected=perhaps",
+        "sort=name&sort_key=name",
+        "name=in:%22a",
+        "limit=99999999999",
     ):
         assert alice.get(f"{V2}?{bad}").status == 400, bad
 
@@ -459,7 +528,13 @@ def test_schemas_and_info(alice: Any, reader: Any, admin: Any) -> None:
 
 
 def test_no_token(cloud: Any) -> None:
-    for method, path in (("GET", V2), ("POST", V2), ("GET", f"{V2}/x"), ("PUT", f"{V2}/x/file"), ("GET", "/image/v2/schemas/image")):
+    for method, path in (
+        ("GET", V2),
+        ("POST", V2),
+        ("GET", f"{V2}/x"),
+        ("PUT", f"{V2}/x/file"),
+        ("GET", "/image/v2/schemas/image"),
+    ):
         assert cloud.nobody.call(method, path).status == 401
 
 
@@ -468,8 +543,18 @@ def test_an_image_for_a_disk(cloud: Any, alice: Any, bob: Any) -> None:
     from stackling.base.errors import NotFound
 
     made = active(alice, os_distro="tiny")
-    who = Caller(policy=cloud.cloud.policy, user_id="u", project_id=alice.project_id, roles=frozenset({"member", "reader"}))
-    other = Caller(policy=cloud.cloud.policy, user_id="u", project_id=bob.project_id, roles=frozenset({"member", "reader"}))
+    who = Caller(
+        policy=cloud.cloud.policy,
+        user_id="u",
+        project_id=alice.project_id,
+        roles=frozenset({"member", "reader"}),
+    )
+    other = Caller(
+        policy=cloud.cloud.policy,
+        user_id="u",
+        project_id=bob.project_id,
+        roles=frozenset({"member", "reader"}),
+    )
     queued = create(alice)["id"]
     with cloud.db.read() as tx:
         row = images.for_boot(tx, cloud.cloud, who, made["id"])
@@ -488,14 +573,22 @@ def test_the_ready_image_is_registered_once(cloud: Any, alice: Any, tmp_path: Pa
     def register() -> str:
         with cloud.db.begin() as tx:
             return images.register(
-                tx, cloud.cloud, name="stackling-ready", path=built, project_id="f" * 32, virtual_size=1 << 20,
-                properties={"os_distro": "stackling"}, min_ram=128,
+                tx,
+                cloud.cloud,
+                name="stackling-ready",
+                path=built,
+                project_id="f" * 32,
+                virtual_size=1 << 20,
+                properties={"os_distro": "stackling"},
+                min_ram=128,
             ).id
 
     id = register()
     assert register() == id
     got = alice.get(f"{V2}?name=stackling-ready").json["images"]
-    assert [(i["id"], i["visibility"], i["min_ram"], i["os_distro"]) for i in got] == [(id, "public", 128, "stackling")]
+    assert [(i["id"], i["visibility"], i["min_ram"], i["os_distro"]) for i in got] == [
+        (id, "public", 128, "stackling")
+    ]
     assert alice.get(f"{V2}/{id}/file").content == built.read_bytes()
     store.of(cloud.cloud).path(id).unlink()
     assert register() == id

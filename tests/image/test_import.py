@@ -24,7 +24,11 @@ TASKS = "/image/v2/tasks"
 class Site(http.server.BaseHTTPRequestHandler):
     """A web site of one image, and of ways to go wrong."""
 
-    pages: ClassVar[dict[str, bytes]] = {"/raw": RAW, "/qcow2": qcow2(), "/evil": qcow2(backing=b"/etc/passwd")}
+    pages: ClassVar[dict[str, bytes]] = {
+        "/raw": RAW,
+        "/qcow2": qcow2(),
+        "/evil": qcow2(backing=b"/etc/passwd"),
+    }
     asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
@@ -62,7 +66,9 @@ def site() -> Iterator[str]:
 
 def allow(cloud: Any, **options: Any) -> None:
     config = cloud.cloud.config
-    cloud.cloud.config = msgspec.structs.replace(config, image=msgspec.structs.replace(config.image, **options))
+    cloud.cloud.config = msgspec.structs.replace(
+        config, image=msgspec.structs.replace(config.image, **options)
+    )
 
 
 def stage(user: Any, id: str, data: bytes = RAW) -> Any:
@@ -108,7 +114,12 @@ def test_staged_data_is_imported(cloud: Any, alice: Any, bob: Any) -> None:
     assert [t["status"] for t in tasks(alice, id)] == ["pending"]
     cloud.settle()
     got = show(alice, id)
-    assert (got["status"], got["stores"], got["size"], got["virtual_size"]) == ("active", "file", len(RAW), len(RAW))
+    assert (got["status"], got["stores"], got["size"], got["virtual_size"]) == (
+        "active",
+        "file",
+        len(RAW),
+        len(RAW),
+    )
     assert (got["os_glance_importing_to_stores"], got["os_glance_failed_import"]) == ("", "")
     assert alice.get(f"{V2}/{id}/file").content == RAW
     assert got["checksum"] == active(alice)["checksum"]
@@ -154,7 +165,9 @@ def test_a_stager_that_died_is_found_out(cloud: Any, alice: Any) -> None:
     part = store.of(cloud.cloud).incoming(id, "dead").path
     now = cloud.clock.now()
     with cloud.db.begin() as tx:
-        tx.execute(sa.update(image).where(image.c.id == id).values(state="uploading", upload="dead", heard_at=now))
+        tx.execute(
+            sa.update(image).where(image.c.id == id).values(state="uploading", upload="dead", heard_at=now)
+        )
         jobs.start(tx, "image.image", id, now=now)
     cloud.turn(400, every=100)
     assert show(alice, id)["status"] == "queued"
@@ -175,7 +188,9 @@ def test_deleted_while_staged_or_importing(cloud: Any, alice: Any) -> None:
     assert (row.state, row.failure) == ("failure", "The image was deleted.")
 
 
-def test_an_import_killed_anywhere_is_done_by_the_next(cloud: Any, alice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_killed_anywhere_is_done_by_the_next(
+    cloud: Any, alice: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The process dies while data is read, after it was moved, and after the row was written."""
     for where in ("read", "moved", "kept"):
         id = create(alice)["id"]
@@ -198,7 +213,9 @@ def test_an_import_killed_anywhere_is_done_by_the_next(cloud: Any, alice: Any, m
     assert not [f for f in files(cloud) if "." in f]
 
 
-def test_a_bug_does_not_leave_an_image_importing(cloud: Any, alice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_does_not_leave_an_image_importing(
+    cloud: Any, alice: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: Any) -> None:
         raise KeyError("oops")
 
@@ -234,7 +251,9 @@ def test_staged_data_that_is_gone_fails(cloud: Any, alice: Any) -> None:
     assert "stage it again" in tasks(alice, id)[0]["message"]
 
 
-def test_an_import_that_takes_too_long_is_given_up(cloud: Any, alice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_that_takes_too_long_is_given_up(
+    cloud: Any, alice: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     release = threading.Event()
     ended = threading.Event()
     read = steps._read
@@ -302,7 +321,9 @@ def test_what_the_web_does_wrong(cloud: Any, alice: Any, site: str) -> None:
         assert files(cloud) == []
 
 
-def test_more_than_the_largest_is_not_read(cloud: Any, alice: Any, site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_the_largest_is_not_read(
+    cloud: Any, alice: Any, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(Site.pages, "/big", b"\0" * (2 << 20))
     monkeypatch.setattr(store.FileStore, "free_bytes", lambda _: 1 << 20)
     allow(cloud, web_download_allow=["127.0.0.1"])
@@ -345,11 +366,16 @@ def test_what_is_refused_at_once(uri: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "127.1", "localtest"])
-def test_names_of_the_clouds_own_are_refused_when_looked_up(host: str, site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_the_clouds_own_are_refused_when_looked_up(
+    host: str, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if host == "localtest":
         own = [(2, 1, 6, "", ("93.184.216.34", 80)), (2, 1, 6, "", ("127.0.0.1", 80))]
         monkeypatch.setattr(download.socket, "getaddrinfo", lambda *_, **__: own)
-    with pytest.raises(download.Refused, match="not a public address"), download.fetch(f"http://{host}/raw", download.Allowed()):
+    with (
+        pytest.raises(download.Refused, match="not a public address"),
+        download.fetch(f"http://{host}/raw", download.Allowed()),
+    ):
         pass
     assert Site.asked == []
 
@@ -398,10 +424,16 @@ def test_bad_requests(alice: Any, bob: Any, reader: Any) -> None:
 def test_copying_to_all_stores_finds_it_there(cloud: Any, admin: Any, alice: Any) -> None:
     id = active(alice)["id"]
     assert bring_in(alice, id, "copy-image").status == 403
-    assert admin.post(f"{V2}/{id}/import", {"method": {"name": "copy-image"}, "all_stores": True}).status == 202
+    assert (
+        admin.post(f"{V2}/{id}/import", {"method": {"name": "copy-image"}, "all_stores": True}).status == 202
+    )
     cloud.settle()
     got = show(alice, id)
-    assert (got["status"], got["os_glance_importing_to_stores"], got["os_glance_failed_import"]) == ("active", "", "")
+    assert (got["status"], got["os_glance_importing_to_stores"], got["os_glance_failed_import"]) == (
+        "active",
+        "",
+        "",
+    )
     assert [t["status"] for t in tasks(alice, id)] == ["success"]
     assert bring_in(admin, create(alice)["id"], "copy-image").status == 409
 
@@ -412,7 +444,12 @@ def test_from_another_image(cloud: Any, alice: Any, bob: Any) -> None:
 
     def copy(**more: str) -> None:
         cloud.clock.turn(1)
-        asked = {"glance_image_id": source["id"], "glance_region": "RegionOne", "glance_service_interface": "public", **more}
+        asked = {
+            "glance_image_id": source["id"],
+            "glance_region": "RegionOne",
+            "glance_service_interface": "public",
+            **more,
+        }
         assert bring_in(alice, id, "glance-download", **asked).status == 202
         cloud.settle()
 
@@ -425,7 +462,11 @@ def test_from_another_image(cloud: Any, alice: Any, bob: Any) -> None:
         assert says in tasks(alice, id)[0]["message"]
         got = show(alice, id)
         assert (got["status"], got["os_distro"]) == ("queued", "windows")
-    bob.patch(f"{V2}/{source['id']}", [{"op": "replace", "path": "/visibility", "value": "community"}], headers=PATCH)
+    bob.patch(
+        f"{V2}/{source['id']}",
+        [{"op": "replace", "path": "/visibility", "value": "community"}],
+        headers=PATCH,
+    )
     copy()
     got = show(alice, id)
     assert (got["status"], got["disk_format"], got["container_format"]) == ("active", "qcow2", "bare")
@@ -442,7 +483,10 @@ def test_users_do_not_set_what_imports_tell(alice: Any) -> None:
 
 def wanted(uri: str, **properties: Any) -> dict[str, Any]:
     given = {"disk_format": "raw", "container_format": "bare", "name": "from a task", **properties}
-    return {"type": "import", "input": {"import_from": uri, "import_from_format": "raw", "image_properties": given}}
+    return {
+        "type": "import",
+        "input": {"import_from": uri, "import_from_format": "raw", "image_properties": given},
+    }
 
 
 def test_a_task_makes_an_image(cloud: Any, admin: Any, alice: Any, site: str) -> None:

@@ -45,7 +45,9 @@ def test_what_an_admin_deletes_does_not_come_back(cloud: Any, admin: Any) -> Non
 
 
 def test_life_of_a_namespace(cloud: Any, admin: Any) -> None:
-    made = admin.post(ROOT, {"namespace": "My NS", "display_name": "Mine", "visibility": "public", "protected": True})
+    made = admin.post(
+        ROOT, {"namespace": "My NS", "display_name": "Mine", "visibility": "public", "protected": True}
+    )
     assert made.status == 201
     assert made.headers["location"].endswith("/image/v2/metadefs/namespaces/My%20NS")
     got = admin.get(f"{ROOT}/My NS").json
@@ -57,13 +59,21 @@ def test_life_of_a_namespace(cloud: Any, admin: Any) -> None:
     cloud.clock.turn(5)
     changed = admin.put(f"{ROOT}/My NS", {"namespace": "Yours", "description": "new"})
     assert changed.status == 200
-    assert (changed.json["namespace"], changed.json["visibility"], changed.json["protected"]) == ("Yours", "private", False)
+    assert (changed.json["namespace"], changed.json["visibility"], changed.json["protected"]) == (
+        "Yours",
+        "private",
+        False,
+    )
     assert changed.json["updated_at"] > changed.json["created_at"]
     assert admin.get(f"{ROOT}/My NS").status == 404
     make(admin, "Other")
     assert admin.put(f"{ROOT}/Yours", {"namespace": "Other"}).status == 409
     assert admin.delete(f"{ROOT}/Yours").status == 204
-    for answer in (admin.get(f"{ROOT}/Yours"), admin.put(f"{ROOT}/Yours", {"namespace": "x"}), admin.delete(f"{ROOT}/Yours")):
+    for answer in (
+        admin.get(f"{ROOT}/Yours"),
+        admin.put(f"{ROOT}/Yours", {"namespace": "x"}),
+        admin.delete(f"{ROOT}/Yours"),
+    ):
         assert answer.status == 404
 
 
@@ -71,7 +81,13 @@ def test_a_namespace_with_all_it_defines(admin: Any) -> None:
     whole = {
         "resource_type_associations": [{"name": "OS::Glance::Image", "prefix": "p_"}, {"name": "My::Thing"}],
         "properties": {"bus": SCHEMA},
-        "objects": [{"name": "o", "required": ["x"], "properties": {"x": {"title": "X", "type": "integer", "minimum": 0}}}],
+        "objects": [
+            {
+                "name": "o",
+                "required": ["x"],
+                "properties": {"x": {"title": "X", "type": "integer", "minimum": 0}},
+            }
+        ],
         "tags": [{"name": "t1"}, {"name": "t2"}],
     }
     make(admin, "NS", **whole)
@@ -135,7 +151,10 @@ def test_lists_of_namespaces(cloud: Any, admin: Any, alice: Any) -> None:
     assert "b" not in names(admin.get(f"{ROOT}?visibility=public"))
     assert names(admin.get(f"{ROOT}?visibility=private")) == ["b"]
     page = admin.get(f"{ROOT}?limit=2").json
-    assert (page["first"], page["schema"]) == ("/v2/metadefs/namespaces?limit=2", "/v2/schemas/metadefs/namespaces")
+    assert (page["first"], page["schema"]) == (
+        "/v2/metadefs/namespaces?limit=2",
+        "/v2/schemas/metadefs/namespaces",
+    )
     assert names(admin.get("/image" + page["next"]))[0] == "a"
     assert page["namespaces"][1]["resource_type_associations"][0]["name"] == "My::A"
     for bad in ("visibility=shared", "sort_key=password", "sort_dir=up", "limit=-1", "limit=x"):
@@ -147,11 +166,16 @@ def test_lists_of_namespaces(cloud: Any, admin: Any, alice: Any) -> None:
 def test_objects(cloud: Any, admin: Any, alice: Any) -> None:
     make(admin, visibility="public")
     path = f"{ROOT}/NS/objects"
-    made = admin.post(path, {"name": "o1", "description": "d", "properties": {"bus": SCHEMA}, "required": ["bus"]})
+    made = admin.post(
+        path, {"name": "o1", "description": "d", "properties": {"bus": SCHEMA}, "required": ["bus"]}
+    )
     assert made.status == 201
     assert made.headers["location"].endswith("/objects/o1")
     assert made.json["properties"] == {"bus": SCHEMA}
-    assert (made.json["self"], made.json["schema"]) == ("/v2/metadefs/namespaces/NS/objects/o1", "/v2/schemas/metadefs/object")
+    assert (made.json["self"], made.json["schema"]) == (
+        "/v2/metadefs/namespaces/NS/objects/o1",
+        "/v2/schemas/metadefs/object",
+    )
     assert alice.get(f"{path}/o1").json == made.json
     assert admin.post(path, {"name": "o1"}).status == 409
     cloud.clock.turn(1)
@@ -194,7 +218,10 @@ def test_properties(admin: Any, alice: Any) -> None:
     assert alice.get(path).json == {"properties": {"hw:bus": full}}
     assert admin.post(path, full).status == 409
     changed = admin.put(f"{path}/hw:bus", {"name": "bus", "title": "T", "type": "number", "minimum": -1.5})
-    assert (changed.status, changed.json) == (200, {"name": "bus", "title": "T", "type": "number", "minimum": -1.5})
+    assert (changed.status, changed.json) == (
+        200,
+        {"name": "bus", "title": "T", "type": "number", "minimum": -1.5},
+    )
     assert admin.delete(f"{path}/bus").status == 204
     assert admin.get(f"{path}/bus").status == 404
     assert admin.delete(path).status == 204
@@ -207,7 +234,11 @@ def test_tags(cloud: Any, admin: Any, alice: Any) -> None:
     assert (made.status, made.json) == (201, {"tags": [{"name": "a"}, {"name": "b"}]})
     cloud.clock.turn(1)
     assert admin.post(path, {"tags": [{"name": "c"}]}, headers={"X-Openstack-Append": "True"}).status == 201
-    assert [t["name"] for t in alice.get(f"{path}?sort_key=name&sort_dir=asc").json["tags"]] == ["a", "b", "c"]
+    assert [t["name"] for t in alice.get(f"{path}?sort_key=name&sort_dir=asc").json["tags"]] == [
+        "a",
+        "b",
+        "c",
+    ]
     assert admin.post(path, {"tags": [{"name": "c"}]}, headers={"X-Openstack-Append": "True"}).status == 409
     assert admin.post(path, {"tags": [{"name": "x"}, {"name": "x"}]}).status == 409
     assert admin.post(path, {"tags": [{"name": "d"}]}).status == 201
@@ -230,7 +261,11 @@ def test_associations(admin: Any, alice: Any) -> None:
     path = f"{ROOT}/NS/resource_types"
     made = admin.post(path, {"name": "OS::Nova::Flavor", "prefix": "hw:"})
     assert made.status == 201
-    assert (made.json["name"], made.json["prefix"], "properties_target" in made.json) == ("OS::Nova::Flavor", "hw:", False)
+    assert (made.json["name"], made.json["prefix"], "properties_target" in made.json) == (
+        "OS::Nova::Flavor",
+        "hw:",
+        False,
+    )
     assert admin.post(path, {"name": "OS::Nova::Flavor"}).status == 409
     assert [a["name"] for a in alice.get(path).json["resource_type_associations"]] == ["OS::Nova::Flavor"]
     assert alice.delete(f"{path}/OS::Nova::Flavor").status == 403
@@ -247,7 +282,16 @@ def test_nothing_is_taken_from_a_protected_namespace(admin: Any) -> None:
         tags=[{"name": "t"}],
         resource_type_associations=[{"name": "R"}],
     )
-    for path in ("", "/objects/o", "/objects", "/properties/p", "/properties", "/tags/t", "/tags", "/resource_types/R"):
+    for path in (
+        "",
+        "/objects/o",
+        "/objects",
+        "/properties/p",
+        "/properties",
+        "/tags/t",
+        "/tags",
+        "/resource_types/R",
+    ):
         assert admin.delete(f"{ROOT}/NS{path}").status == 403, path
     assert admin.post(f"{ROOT}/NS/tags", {"tags": []}).status == 403
     assert admin.post(f"{ROOT}/NS/tags/t2").status == 201

@@ -10,7 +10,12 @@ from tests.network.api import V2, change, listed, make, net, outside, remove, sh
 
 def test_a_network_with_a_subnet_is_in_the_fabric_and_goes_again(cloud, alice):
     network, subnet = net(alice, name="blue", mtu=1400)
-    assert (network["status"], network["mtu"], network["router:external"], network["shared"]) == ("ACTIVE", 1400, False, False)
+    assert (network["status"], network["mtu"], network["router:external"], network["shared"]) == (
+        "ACTIVE",
+        1400,
+        False,
+        False,
+    )
     assert subnet["gateway_ip"] == "10.0.0.1"
     assert subnet["allocation_pools"] == [{"start": "10.0.0.2", "end": "10.0.0.254"}]
     made = things(cloud, "network")[network["id"]]
@@ -37,7 +42,9 @@ def test_external_networks_follow_the_configuration(cloud, alice, admin):
     first, lab = listed(admin, "network", "router:external=true")
     assert (first["id"], lab["name"]) == (public["id"], "lab")
     assert (lab["provider:network_type"], lab["provider:segmentation_id"], lab["shared"]) == ("vlan", 7, True)
-    assert show(alice, "subnet", first["subnets"][0])["allocation_pools"] == [{"start": "172.24.4.100", "end": "172.24.4.254"}]
+    assert show(alice, "subnet", first["subnets"][0])["allocation_pools"] == [
+        {"start": "172.24.4.100", "end": "172.24.4.254"}
+    ]
     assert things(cloud, "network")[lab["id"]].physical_network == "lab"
 
 
@@ -94,10 +101,21 @@ def test_bad_input_for_a_network_is_refused_by_name(cloud, alice, attributes, sa
         ({"cidr": "224.0.0.0/24"}, "InvalidInput"),
         ({"cidr": "fd00::/64"}, "InvalidInput"),
         ({"cidr": "10.0.0.128/25"}, "InvalidInput"),
-        ({"gateway_ip": "10.1.0.5", "allocation_pools": [{"start": "10.1.0.2", "end": "10.1.0.9"}]}, "GatewayConflictWithAllocationPools"),
+        (
+            {"gateway_ip": "10.1.0.5", "allocation_pools": [{"start": "10.1.0.2", "end": "10.1.0.9"}]},
+            "GatewayConflictWithAllocationPools",
+        ),
         ({"allocation_pools": [{"start": "10.1.0.9", "end": "10.1.0.2"}]}, "InvalidAllocationPool"),
         ({"allocation_pools": [{"start": "10.2.0.2", "end": "10.2.0.9"}]}, "OutOfBoundsAllocationPool"),
-        ({"allocation_pools": [{"start": "10.1.0.2", "end": "10.1.0.9"}, {"start": "10.1.0.5", "end": "10.1.0.7"}]}, "OverlappingAllocationPools"),
+        (
+            {
+                "allocation_pools": [
+                    {"start": "10.1.0.2", "end": "10.1.0.9"},
+                    {"start": "10.1.0.5", "end": "10.1.0.7"},
+                ]
+            },
+            "OverlappingAllocationPools",
+        ),
         ({"dns_nameservers": ["nowhere"]}, "InvalidInput"),
         ({"host_routes": [{"destination": "10.0.0.0/8", "nexthop": "fd00::1"}]}, "InvalidInput"),
         ({"host_routes": [{"destination": "10.0.0.0/8"}]}, "HTTPBadRequest"),
@@ -107,7 +125,12 @@ def test_bad_input_for_a_network_is_refused_by_name(cloud, alice, attributes, sa
 def test_a_subnet_that_does_not_fit_is_refused(cloud, alice, attributes, kind):
     network, _ = net(alice)
     status = 409 if "Conflict" in kind or "Overlapping" in kind else 400
-    got = make(alice, "subnet", expect=status, **{"network_id": network["id"], "ip_version": 4, "cidr": "10.1.0.0/24", **attributes})
+    got = make(
+        alice,
+        "subnet",
+        expect=status,
+        **{"network_id": network["id"], "ip_version": 4, "cidr": "10.1.0.0/24", **attributes},
+    )
     assert got["type"] == kind, got
 
 
@@ -119,7 +142,11 @@ def test_a_subnet_changes_and_its_network_with_it(cloud, alice):
     )  # fmt: skip
     assert made["revision_number"] > subnet["revision_number"]
     held = things(cloud, "network")[network["id"]].subnets[0]
-    assert (held.dns_nameservers, held.gateway_ip, held.host_routes[0].nexthop) == (("192.0.2.53",), None, "10.0.0.9")
+    assert (held.dns_nameservers, held.gateway_ip, held.host_routes[0].nexthop) == (
+        ("192.0.2.53",),
+        None,
+        "10.0.0.9",
+    )
     change(alice, "subnet", subnet["id"], enable_dhcp=False)
     assert things(cloud, "network")[network["id"]].metadata is None
     change(alice, "subnet", subnet["id"], expect=400, cidr="10.5.0.0/24")
@@ -143,20 +170,35 @@ def test_lists_filter_sort_page_and_pick_fields(cloud, alice):
         cloud.clock.turn(1)
     ours = "description=ours"
     assert [n["name"] for n in listed(alice, "network", ours)] == names
-    assert [n["name"] for n in listed(alice, "network", f"{ours}&sort_key=name&sort_dir=desc")] == sorted(names, reverse=True)
+    assert [n["name"] for n in listed(alice, "network", f"{ours}&sort_key=name&sort_dir=desc")] == sorted(
+        names, reverse=True
+    )
     assert {n["name"] for n in listed(alice, "network", "name=a&name=b")} == {"a", "b"}
     assert [set(n) for n in listed(alice, "network", "name=a&fields=id&fields=name")] == [{"id", "name"}]
     seen, path = [], f"{V2}/networks?{ours}&sort_key=name&limit=2"
     while path:
         got = alice.get(path).json
         seen += [n["name"] for n in got["networks"]]
-        path = next((link["href"].split("://", 1)[1].partition("/")[2] for link in got.get("networks_links", []) if link["rel"] == "next"), None)
+        path = next(
+            (
+                link["href"].split("://", 1)[1].partition("/")[2]
+                for link in got.get("networks_links", [])
+                if link["rel"] == "next"
+            ),
+            None,
+        )
         path = path and "/" + path
     assert seen == sorted(names)
     ids = {n["name"]: n["id"] for n in listed(alice, "network", ours)}
     back = listed(alice, "network", f"{ours}&sort_key=name&limit=2&marker={ids['d']}&page_reverse=True")
     assert [n["name"] for n in back] == ["b", "c"]
-    for query, status in (("nonsense=1", 400), ("limit=-1", 400), ("sort_key=nonsense", 400), ("sort_key=name&sort_dir=up", 400), ("marker=nowhere", 404)):
+    for query, status in (
+        ("nonsense=1", 400),
+        ("limit=-1", 400),
+        ("sort_key=nonsense", 400),
+        ("sort_key=name&sort_dir=up", 400),
+        ("marker=nowhere", 404),
+    ):
         assert alice.get(f"{V2}/networks?{query}").status == status, query
 
 
@@ -190,19 +232,39 @@ def test_tags(cloud, alice, bob):
 
 
 def test_subnet_pools_hand_out_prefixes(cloud, alice, bob):
-    pool = make(alice, "subnetpool", name="p", prefixes=["10.8.0.0/16", "10.9.0.0/16"], default_prefixlen=24, default_quota=600)
+    pool = make(
+        alice,
+        "subnetpool",
+        name="p",
+        prefixes=["10.8.0.0/16", "10.9.0.0/16"],
+        default_prefixlen=24,
+        default_quota=600,
+    )
     assert (pool["prefixes"], pool["min_prefixlen"], pool["ip_version"]) == (["10.8.0.0/15"], "8", 4)
     network = make(alice, "network")
     first = make(alice, "subnet", network_id=network["id"], ip_version=4, subnetpool_id=pool["id"])
-    second = make(alice, "subnet", network_id=network["id"], ip_version=4, subnetpool_id=pool["id"], prefixlen=26)
+    second = make(
+        alice, "subnet", network_id=network["id"], ip_version=4, subnetpool_id=pool["id"], prefixlen=26
+    )
     assert (first["cidr"], first["subnetpool_id"]) == ("10.8.0.0/24", pool["id"])
     assert second["cidr"].endswith("/26")
     assert second["cidr"] != first["cidr"]
-    refused = make(alice, "subnet", network_id=network["id"], ip_version=4, subnetpool_id=pool["id"], prefixlen=22, expect=409)
+    refused = make(
+        alice,
+        "subnet",
+        network_id=network["id"],
+        ip_version=4,
+        subnetpool_id=pool["id"],
+        prefixlen=22,
+        expect=409,
+    )
     assert refused["type"] == "SubnetPoolQuotaExceeded"
     assert remove(alice, "subnetpool", pool["id"], expect=409)["type"] == "SubnetPoolInUse"
     assert bob.get(f"{V2}/subnetpools/{pool['id']}").status == 404
-    assert change(alice, "subnetpool", pool["id"], expect=400, prefixes=["10.8.0.0/16"])["type"] == "IllegalSubnetPoolPrefixUpdate"
+    assert (
+        change(alice, "subnetpool", pool["id"], expect=400, prefixes=["10.8.0.0/16"])["type"]
+        == "IllegalSubnetPoolPrefixUpdate"
+    )
     got = alice.put(f"{V2}/subnetpools/{pool['id']}/add_prefixes", {"prefixes": ["10.10.0.0/16"]})
     assert "10.10.0.0/16" in got.json["prefixes"]
 
@@ -213,4 +275,7 @@ def test_an_old_revision_is_refused(cloud, alice):
     got = alice.put(at, {"network": {"name": "x"}}, headers={"If-Match": "revision_number=99"})
     assert (got.status, got.json["NeutronError"]["type"]) == (412, "RevisionNumberConstraintFailed")
     now = show(alice, "network", network["id"])["revision_number"]
-    assert alice.put(at, {"network": {"name": "x"}}, headers={"If-Match": f"revision_number={now}"}).status == 200
+    assert (
+        alice.put(at, {"network": {"name": "x"}}, headers={"If-Match": f"revision_number={now}"}).status
+        == 200
+    )

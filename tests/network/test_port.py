@@ -18,7 +18,11 @@ def test_a_port_gets_address_mac_and_default_group(cloud, alice):
     network, _ = net(alice)
     port = make(alice, "port", network_id=network["id"], name="p")
     (default,) = listed(alice, "security_group", "name=default")
-    assert (addresses(port), port["status"], port["security_groups"]) == (["10.0.0.3"], "DOWN", [default["id"]])
+    assert (addresses(port), port["status"], port["security_groups"]) == (
+        ["10.0.0.3"],
+        "DOWN",
+        [default["id"]],
+    )
     assert port["mac_address"].startswith("fa:16:3e:")
     assert "binding:host_id" not in port
     held = things(cloud, "port")[port["id"]]
@@ -59,7 +63,11 @@ def test_addresses_are_given_once_and_run_out(cloud, alice):
         ({"mac_address": "'; DROP TABLE port; --"}, 400, "InvalidInput"),
         ({"security_groups": ["nowhere"]}, 404, "SecurityGroupNotFound"),
         ({"allowed_address_pairs": [{"ip_address": "224.0.0.5"}]}, 400, "InvalidInput"),
-        ({"allowed_address_pairs": [{"ip_address": "10.0.0.9"}, {"ip_address": "10.0.0.9"}]}, 400, "DuplicateAddressPairInRequest"),
+        (
+            {"allowed_address_pairs": [{"ip_address": "10.0.0.9"}, {"ip_address": "10.0.0.9"}]},
+            400,
+            "DuplicateAddressPairInRequest",
+        ),
         ({"extra_dhcp_opts": [{"opt_name": "tftp", "opt_value": " "}]}, 400, "InvalidInput"),
         ({"binding:host_id": "n1"}, 403, "PolicyNotAuthorized"),
         ({"device_owner": "network:router_interface"}, 403, "PolicyNotAuthorized"),
@@ -70,7 +78,12 @@ def test_bad_input_for_a_port_is_refused(cloud, alice, bob, admin, attributes, s
     shared, _ = net(admin, "10.0.0.0/24", shared=True)
     own, _ = net(alice)
     network = shared if "device_owner" in attributes else own
-    got = make(alice, "port", expect=status, **{"network_id": network["id"], **{k.replace(":", "__"): v for k, v in attributes.items()}})
+    got = make(
+        alice,
+        "port",
+        expect=status,
+        **{"network_id": network["id"], **{k.replace(":", "__"): v for k, v in attributes.items()}},
+    )
     assert got["type"] == kind, got
 
 
@@ -90,14 +103,29 @@ def test_a_port_changes(cloud, alice, admin):
     )  # fmt: skip
     assert addresses(made)[0] == mine
     assert addresses(made)[1].startswith("10.1.0.")
-    assert made["allowed_address_pairs"] == [{"ip_address": "10.0.0.0/28", "mac_address": port["mac_address"]}]
+    assert made["allowed_address_pairs"] == [
+        {"ip_address": "10.0.0.0/28", "mac_address": port["mac_address"]}
+    ]
     held = things(cloud, "port")[port["id"]]
-    assert (held.admin_state_up, held.security_group_ids, held.extra_dhcp_opts[0].opt_value) == (False, (group["id"],), "x")
-    assert change(alice, "port", port["id"], expect=409, port_security_enabled=False)["type"] == "PortSecurityPortHasSecurityGroup"
-    change(alice, "port", port["id"], port_security_enabled=False, security_groups=[], allowed_address_pairs=[])
+    assert (held.admin_state_up, held.security_group_ids, held.extra_dhcp_opts[0].opt_value) == (
+        False,
+        (group["id"],),
+        "x",
+    )
+    assert (
+        change(alice, "port", port["id"], expect=409, port_security_enabled=False)["type"]
+        == "PortSecurityPortHasSecurityGroup"
+    )
+    change(
+        alice, "port", port["id"], port_security_enabled=False, security_groups=[], allowed_address_pairs=[]
+    )
     assert things(cloud, "port")[port["id"]].port_security_enabled is False
     bound = change(admin, "port", port["id"], binding__host_id="n1", binding__profile={"a": "b"})
-    assert (bound["binding:host_id"], bound["binding:vif_type"], bound["binding:profile"]) == ("n1", "ovs", {"a": "b"})
+    assert (bound["binding:host_id"], bound["binding:vif_type"], bound["binding:profile"]) == (
+        "n1",
+        "ovs",
+        {"a": "b"},
+    )
     assert things(cloud, "port")[port["id"]].requested_chassis == ("n1",)
 
 
@@ -117,13 +145,25 @@ def test_guests_of_slaac_subnets_have_the_address_that_they_make(cloud, alice):
     network, _ = net(alice)
     early = make(alice, "port", network_id=network["id"], mac_address="fa:16:3e:00:00:01")
     subnet = make(
-        alice, "subnet", network_id=network["id"], cidr="fd00:1::/64", ip_version=6, ipv6_ra_mode="slaac", ipv6_address_mode="slaac"
+        alice,
+        "subnet",
+        network_id=network["id"],
+        cidr="fd00:1::/64",
+        ip_version=6,
+        ipv6_ra_mode="slaac",
+        ipv6_address_mode="slaac",
     )
     late = make(alice, "port", network_id=network["id"], mac_address="fa:16:3e:00:00:02")
     assert addresses(show(alice, "port", early["id"])) == ["10.0.0.3", "fd00:1::f816:3eff:fe00:1"]
     assert addresses(late)[1] == "fd00:1::f816:3eff:fe00:2"
     assert len(things(cloud, "port")[early["id"]].fixed_ips) == 2
-    refused = make(alice, "port", network_id=network["id"], fixed_ips=[{"subnet_id": subnet["id"], "ip_address": "fd00:1::9"}], expect=400)
+    refused = make(
+        alice,
+        "port",
+        network_id=network["id"],
+        fixed_ips=[{"subnet_id": subnet["id"], "ip_address": "fd00:1::9"}],
+        expect=400,
+    )
     assert refused["type"] == "InvalidInput"
     router = make(alice, "router")
     leg(alice, router["id"], subnet_id=subnet["id"])
@@ -163,7 +203,15 @@ def test_ports_of_a_server_come_go_and_are_described(cloud, alice, bob):
         assert groups[0] == web["id"]
         with pytest.raises(errors.NotFound):
             security_group_actions.resolve(tx, c, who, ["nope"])
-        made = port_actions.create_for_server(tx, c, who, server_id="s1", network_id=network["id"], fixed_ip="10.0.0.77", security_group_ids=groups)
+        made = port_actions.create_for_server(
+            tx,
+            c,
+            who,
+            server_id="s1",
+            network_id=network["id"],
+            fixed_ip="10.0.0.77",
+            security_group_ids=groups,
+        )
         port_actions.take_for_server(tx, c, who, given["id"], server_id="s1")
     with cloud.db.begin() as tx, pytest.raises(errors.Conflict):
         port_actions.take_for_server(tx, c, who, given["id"], server_id="s2")
@@ -173,7 +221,12 @@ def test_ports_of_a_server_come_go_and_are_described(cloud, alice, bob):
         port_actions.bind(tx, c, "s1", "n1")
         first, second = port_actions.plugs(tx, "s1")
         assert set(port_actions.plugs_of(tx, ["s1", "s2"])) == {"s1", "s2"}
-    assert (first.port_id, first.created_by_server, second.port_id, second.created_by_server) == (made.id, True, given["id"], False)
+    assert (first.port_id, first.created_by_server, second.port_id, second.created_by_server) == (
+        made.id,
+        True,
+        given["id"],
+        False,
+    )
     assert (first.network_name, first.host, first.security_group_names) == ("blue", "n1", ("default", "web"))
     (ip,) = first.fixed_ips
     assert (ip.ip_address, ip.prefixlen, ip.gateway_ip) == ("10.0.0.77", 24, "10.0.0.1")

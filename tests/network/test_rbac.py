@@ -6,7 +6,14 @@ from tests.network.api import V2, change, listed, make, net, remove, show
 def share(user, object_type, id, target, expect=201, action="access_as_shared"):
     got = user.post(
         f"{V2}/rbac-policies",
-        {"rbac_policy": {"object_type": object_type, "object_id": id, "action": action, "target_tenant": target}},
+        {
+            "rbac_policy": {
+                "object_type": object_type,
+                "object_id": id,
+                "action": action,
+                "target_tenant": target,
+            }
+        },
     )
     assert got.status == expect, got
     return got.json.get("rbac_policy") or got.json["NeutronError"]
@@ -62,7 +69,10 @@ def test_groups_and_pools_are_shared(cloud, alice, bob):
     other = make(bob, "network")
     make(bob, "subnet", network_id=other["id"], ip_version=4, subnetpool_id=pool["id"], expect=404)
     share(alice, "subnetpool", pool["id"], bob.project_id)
-    assert make(bob, "subnet", network_id=other["id"], ip_version=4, subnetpool_id=pool["id"])["cidr"] == "10.40.0.0/24"
+    assert (
+        make(bob, "subnet", network_id=other["id"], ip_version=4, subnetpool_id=pool["id"])["cidr"]
+        == "10.40.0.0/24"
+    )
 
 
 def test_what_can_not_be_shared_is_refused(cloud, alice, bob):

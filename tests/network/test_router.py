@@ -23,7 +23,11 @@ def test_a_router_joins_a_subnet_with_the_outside(cloud, alice, public):
     gateway = router["external_gateway_info"]
     assert (gateway["network_id"], gateway["enable_snat"]) == (public["id"], True)
     held = things(cloud, "router")[router["id"]]
-    assert (held.interfaces[0].networks, held.snat_cidrs, held.gateway.gateway_ips) == (("10.0.0.1/24",), ("10.0.0.0/24",), ("172.24.4.1",))
+    assert (held.interfaces[0].networks, held.snat_cidrs, held.gateway.gateway_ips) == (
+        ("10.0.0.1/24",),
+        ("10.0.0.0/24",),
+        ("172.24.4.1",),
+    )
     assert held.gateway.networks == (f"{gateway['external_fixed_ips'][0]['ip_address']}/24",)
     assert [c.name for c in held.gateway.chassis] == ["n1"]
     assert remove(alice, "router", router["id"], expect=409)["type"] == "RouterInUse"
@@ -59,8 +63,19 @@ def test_gateways_come_change_and_go(cloud, alice, admin, public):
     _, _, router = routed(alice, public)
     network, _ = net(alice, "10.7.0.0/24")
     change(alice, "router", router["id"], expect=400, external_gateway_info={"network_id": network["id"]})
-    assert change(alice, "router", router["id"], expect=404, external_gateway_info={"network_id": router["id"]})["type"] == "NetworkNotFound"
-    change(alice, "router", router["id"], expect=403, external_gateway_info={"network_id": public["id"], "enable_snat": False})
+    assert (
+        change(alice, "router", router["id"], expect=404, external_gateway_info={"network_id": router["id"]})[
+            "type"
+        ]
+        == "NetworkNotFound"
+    )
+    change(
+        alice,
+        "router",
+        router["id"],
+        expect=403,
+        external_gateway_info={"network_id": public["id"], "enable_snat": False},
+    )
     made = change(
         admin, "router", router["id"],
         external_gateway_info={"network_id": public["id"], "enable_snat": False, "external_fixed_ips": [{"ip_address": "172.24.4.200"}]},
@@ -73,14 +88,29 @@ def test_gateways_come_change_and_go(cloud, alice, admin, public):
 
 def test_extra_routes(cloud, alice, public):
     _, _, router = routed(alice, public)
-    one, two = {"destination": "10.50.0.0/16", "nexthop": "10.0.0.9"}, {"destination": "10.51.0.0/16", "nexthop": "10.0.0.9"}
+    one, two = (
+        {"destination": "10.50.0.0/16", "nexthop": "10.0.0.9"},
+        {"destination": "10.51.0.0/16", "nexthop": "10.0.0.9"},
+    )
     assert change(alice, "router", router["id"], routes=[one])["routes"] == [one]
-    change(alice, "router", router["id"], expect=400, routes=[{"destination": "10.52.0.0/16", "nexthop": "192.0.2.1"}])
+    change(
+        alice,
+        "router",
+        router["id"],
+        expect=400,
+        routes=[{"destination": "10.52.0.0/16", "nexthop": "192.0.2.1"}],
+    )
     got = alice.put(f"{V2}/routers/{router['id']}/add_extraroutes", {"router": {"routes": [one, two]}})
     assert got.json["router"]["routes"] == [one, two]
-    assert {r.destination for r in things(cloud, "router")[router["id"]].routes} == {"10.50.0.0/16", "10.51.0.0/16"}
+    assert {r.destination for r in things(cloud, "router")[router["id"]].routes} == {
+        "10.50.0.0/16",
+        "10.51.0.0/16",
+    }
     subnet_id = listed(alice, "port", f"device_id={router['id']}")[0]["fixed_ips"][0]["subnet_id"]
-    assert leg(alice, router["id"], 409, verb="remove", subnet_id=subnet_id)["NeutronError"]["type"] == "RouterInterfaceInUseByRoute"
+    assert (
+        leg(alice, router["id"], 409, verb="remove", subnet_id=subnet_id)["NeutronError"]["type"]
+        == "RouterInterfaceInUseByRoute"
+    )
     got = alice.put(f"{V2}/routers/{router['id']}/remove_extraroutes", {"router": {"routes": [one, two]}})
     assert got.json["router"]["routes"] == []
 
@@ -92,13 +122,24 @@ def test_a_floating_ip_leads_to_a_port_and_lets_go(cloud, alice, bob, public):
     assert (fip["status"], fip["port_id"], fip["port_details"]) == ("DOWN", None, None)
     assert things(cloud, "floating_ip") == {}
     made = change(alice, "floatingip", fip["id"], port_id=port["id"])
-    assert (made["status"], made["fixed_ip_address"], made["router_id"]) == ("ACTIVE", "10.0.0.3", router["id"])
+    assert (made["status"], made["fixed_ip_address"], made["router_id"]) == (
+        "ACTIVE",
+        "10.0.0.3",
+        router["id"],
+    )
     assert made["port_details"]["mac_address"] == port["mac_address"]
     held = things(cloud, "floating_ip")[fip["id"]]
-    assert (held.floating_ip_address, held.fixed_ip_address, held.external_mac) == (fip["floating_ip_address"], "10.0.0.3", None)
+    assert (held.floating_ip_address, held.fixed_ip_address, held.external_mac) == (
+        fip["floating_ip_address"],
+        "10.0.0.3",
+        None,
+    )
     twin = make(alice, "floatingip", floating_network_id=public["id"], port_id=port["id"], expect=409)
     assert twin["type"] == "FloatingIPPortAlreadyAssociated"
-    assert leg(alice, router["id"], 409, verb="remove", subnet_id=subnet["id"])["NeutronError"]["type"] == "RouterInterfaceInUseByFloatingIP"
+    assert (
+        leg(alice, router["id"], 409, verb="remove", subnet_id=subnet["id"])["NeutronError"]["type"]
+        == "RouterInterfaceInUseByFloatingIP"
+    )
     got = change(alice, "router", router["id"], expect=409, external_gateway_info=None)
     assert got["type"] == "RouterExternalGatewayInUseByFloatingIp"
     assert bob.get(f"{V2}/floatingips/{fip['id']}").status == 404
@@ -119,7 +160,12 @@ def test_floating_ips_that_can_not_lead_there_are_refused(cloud, alice, bob, adm
     make(alice, "floatingip", floating_network_id="nowhere", expect=404)
     make(bob, "floatingip", floating_network_id=public["id"], port_id=port["id"], expect=404)
     make(alice, "floatingip", floating_network_id=public["id"], floating_ip_address="172.24.4.99", expect=403)
-    assert make(admin, "floatingip", floating_network_id=public["id"], floating_ip_address="172.24.4.99")["floating_ip_address"] == "172.24.4.99"
+    assert (
+        make(admin, "floatingip", floating_network_id=public["id"], floating_ip_address="172.24.4.99")[
+            "floating_ip_address"
+        ]
+        == "172.24.4.99"
+    )
     make(alice, "floatingip", floating_network_id=public["id"], fixed_ip_address="10.0.0.3", expect=400)
 
 

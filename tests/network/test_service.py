@@ -62,7 +62,9 @@ def test_agents_are_the_fabrics_hosts(cloud, alice, admin, reader):
     router = make(alice, "router", external_gateway_info={"network_id": outside(alice)["id"]})
     carrying = admin.get(f"{V2}/routers/{router['id']}/l3-agents").json["agents"]
     assert [(a["host"], a["ha_state"]) for a in carrying] == [("n1", "active")]
-    assert [r["id"] for r in admin.get(f"{V2}/agents/{agent['id']}/l3-routers").json["routers"]] == [router["id"]]
+    assert [r["id"] for r in admin.get(f"{V2}/agents/{agent['id']}/l3-routers").json["routers"]] == [
+        router["id"]
+    ]
     assert alice.get(f"{V2}/routers/{router['id']}/l3-agents").status == 403
     zones = alice.get(f"{V2}/availability_zones").json["availability_zones"]
     assert {(z["name"], z["resource"]) for z in zones} == {("nova", "network"), ("nova", "router")}
@@ -135,7 +137,15 @@ def test_a_project_gets_a_routed_network_for_the_asking(cloud, alice, bob, admin
     at = f"{V2}/auto-allocated-topology/{alice.project_id}"
     refused = alice.get(at)
     assert (refused.status, refused.json["NeutronError"]["type"]) == (409, "AutoAllocationFailure")
-    make(admin, "subnetpool", name="p", prefixes=["10.70.0.0/16"], default_prefixlen=26, shared=True, is_default=True)
+    make(
+        admin,
+        "subnetpool",
+        name="p",
+        prefixes=["10.70.0.0/16"],
+        default_prefixlen=26,
+        shared=True,
+        is_default=True,
+    )
     assert alice.get(f"{at}?fields=dry-run").json["auto_allocated_topology"]["id"] == "dry-run=pass"
     made = alice.get(at).json["auto_allocated_topology"]
     assert alice.get(at).json["auto_allocated_topology"] == made
@@ -152,7 +162,8 @@ def test_metering_labels_are_kept_for_admins(cloud, alice, admin):
     at = f"{V2}/metering/metering-labels"
     label = admin.post(at, {"metering_label": {"name": "l"}}).json["metering_label"]
     rule = admin.post(
-        f"{V2}/metering/metering-label-rules", {"metering_label_rule": {"metering_label_id": label["id"], "remote_ip_prefix": "10.0.0.0/24"}}
+        f"{V2}/metering/metering-label-rules",
+        {"metering_label_rule": {"metering_label_id": label["id"], "remote_ip_prefix": "10.0.0.0/24"}},
     )
     assert (rule.status, rule.json["metering_label_rule"]["direction"]) == (201, "ingress")
     assert alice.post(at, {"metering_label": {"name": "l"}}).status == 403

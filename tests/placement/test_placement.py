@@ -25,7 +25,12 @@ def provider(admin: User, name: str, parent: str | None = None, **stock: int) ->
     assert made.status == 200, made
     id = str(made.json["uuid"])
     items = {n: {"total": t} for n, t in stock.items()}
-    got = call(admin, "PUT", f"/resource_providers/{id}/inventories", {"resource_provider_generation": 0, "inventories": items})
+    got = call(
+        admin,
+        "PUT",
+        f"/resource_providers/{id}/inventories",
+        {"resource_provider_generation": 0, "inventories": items},
+    )
     assert got.status == 200, got
     return id
 
@@ -35,7 +40,12 @@ def trait(admin: User, id: str, *names: str) -> None:
     for name in names:
         if name.startswith("CUSTOM_"):
             call(admin, "PUT", f"/traits/{name}")
-    got = call(admin, "PUT", f"/resource_providers/{id}/traits", {"resource_provider_generation": generation, "traits": list(names)})
+    got = call(
+        admin,
+        "PUT",
+        f"/resource_providers/{id}/traits",
+        {"resource_provider_generation": generation, "traits": list(names)},
+    )
     assert got.status == 200, got
 
 
@@ -49,7 +59,12 @@ def test_hosts_are_providers_and_servers_are_consumers(cloud: Bed, alice: User, 
     server = boot(cloud, alice)["id"]
     assert call(admin, "GET", f"{path}/usages").json["usages"] == {"DISK_GB": 1, "MEMORY_MB": 128, "VCPU": 1}
     assert server in call(admin, "GET", f"{path}/allocations").json["allocations"]
-    assert call(admin, "GET", f"/usages?project_id={alice.project_id}", version="1.9").json["usages"]["MEMORY_MB"] == 128
+    assert (
+        call(admin, "GET", f"/usages?project_id={alice.project_id}", version="1.9").json["usages"][
+            "MEMORY_MB"
+        ]
+        == 128
+    )
     typed = call(admin, "GET", f"/usages?project_id={alice.project_id}").json["usages"]
     assert typed == {"INSTANCE": {"consumer_count": 1, "DISK_GB": 1, "MEMORY_MB": 128, "VCPU": 1}}
     assert "COMPUTE_NODE" in call(admin, "GET", f"{path}/traits").json["traits"]
@@ -64,22 +79,52 @@ def test_providers_and_generations(cloud: Bed, admin: User) -> None:
     got = call(admin, "PUT", f"{path}/inventories", stale)
     assert (got.status, got.json["errors"][0]["code"]) == (409, "placement.concurrent_update")
     assert "code" not in call(admin, "PUT", f"{path}/inventories", stale, version="1.22").json["errors"][0]
-    assert call(admin, "POST", "/resource_providers", {"name": "p"}).json["errors"][0]["code"] == "placement.duplicate_name"
+    assert (
+        call(admin, "POST", "/resource_providers", {"name": "p"}).json["errors"][0]["code"]
+        == "placement.duplicate_name"
+    )
     assert call(admin, "POST", "/resource_providers", {"name": "q"}, version="1.19").status == 201
     assert call(admin, "PUT", path, {"name": "renamed"}).json["name"] == "renamed"
     one = call(admin, "POST", f"{path}/inventories", {"resource_class": "DISK_GB", "total": 10})
     assert one.status == 201, one
     for bad in ({"total": 0}, {"total": "x"}, {"total": 1, "reserved": 2}, {"total": 1, "colour": 1}, {}):
-        assert call(admin, "POST", f"{path}/inventories", {"resource_class": "MEMORY_MB", **bad}).status == 400, bad
-    assert call(admin, "POST", f"{path}/inventories", {"resource_class": "CUSTOM_NONE", "total": 1}).status == 400
+        assert (
+            call(admin, "POST", f"{path}/inventories", {"resource_class": "MEMORY_MB", **bad}).status == 400
+        ), bad
+    assert (
+        call(admin, "POST", f"{path}/inventories", {"resource_class": "CUSTOM_NONE", "total": 1}).status
+        == 400
+    )
     assert call(admin, "DELETE", f"{path}/inventories/DISK_GB").status == 204
     assert call(admin, "DELETE", f"{path}/inventories", version="1.4").status == 404
     assert call(admin, "DELETE", f"{path}/inventories").status == 204
     child = provider(admin, "child", id)
-    assert call(admin, "GET", f"/resource_providers?in_tree={child}").json["resource_providers"][0]["root_provider_uuid"] == id
-    assert call(admin, "DELETE", path).json["errors"][0]["code"] == "placement.resource_provider.cannot_delete_parent"
-    assert call(admin, "PUT", f"/resource_providers/{child}", {"name": "child", "parent_provider_uuid": None}, version="1.36").status == 400
-    assert call(admin, "PUT", f"/resource_providers/{child}", {"name": "child", "parent_provider_uuid": None}).json["root_provider_uuid"] == child
+    assert (
+        call(admin, "GET", f"/resource_providers?in_tree={child}").json["resource_providers"][0][
+            "root_provider_uuid"
+        ]
+        == id
+    )
+    assert (
+        call(admin, "DELETE", path).json["errors"][0]["code"]
+        == "placement.resource_provider.cannot_delete_parent"
+    )
+    assert (
+        call(
+            admin,
+            "PUT",
+            f"/resource_providers/{child}",
+            {"name": "child", "parent_provider_uuid": None},
+            version="1.36",
+        ).status
+        == 400
+    )
+    assert (
+        call(
+            admin, "PUT", f"/resource_providers/{child}", {"name": "child", "parent_provider_uuid": None}
+        ).json["root_provider_uuid"]
+        == child
+    )
     assert call(admin, "DELETE", path).status == 204
     assert call(admin, "GET", path).status == 404
 
@@ -89,7 +134,14 @@ def test_allocations(cloud: Bed, admin: User) -> None:
     path = f"/allocations/{consumer}"
 
     def want(amount: int, **more: Any) -> dict[str, Any]:
-        return {"allocations": {id: {"resources": {"VCPU": amount}}}, "project_id": "p1", "user_id": "u1", "consumer_generation": None, "consumer_type": "VM", **more}
+        return {
+            "allocations": {id: {"resources": {"VCPU": amount}}},
+            "project_id": "p1",
+            "user_id": "u1",
+            "consumer_generation": None,
+            "consumer_type": "VM",
+            **more,
+        }
 
     assert call(admin, "PUT", path, want(5)).status == 409
     assert call(admin, "PUT", path, want(3)).status == 204
@@ -129,7 +181,10 @@ def test_words(cloud: Bed, admin: User) -> None:
 
 
 def test_candidates(cloud: Bed, admin: User) -> None:
-    big, small = provider(admin, "big", VCPU=8, MEMORY_MB=4096), provider(admin, "small", VCPU=2, MEMORY_MB=1024)
+    big, small = (
+        provider(admin, "big", VCPU=8, MEMORY_MB=4096),
+        provider(admin, "small", VCPU=2, MEMORY_MB=1024),
+    )
     nic = provider(admin, "nic", big, SRIOV_NET_VF=4)
     trait(admin, big, "CUSTOM_FAST")
     trait(admin, nic, "CUSTOM_PHYS1")
@@ -148,7 +203,9 @@ def test_candidates(cloud: Bed, admin: User) -> None:
     assert hosts("resources=VCPU:1,SRIOV_NET_VF:1", version="1.28") == []
     assert hosts("resources=VCPU:1&resources1=SRIOV_NET_VF:1&required1=CUSTOM_PHYS1") == [{big, nic}]
     assert hosts("resources_A=SRIOV_NET_VF:1&resources_B=SRIOV_NET_VF:1&group_policy=isolate") == []
-    assert hosts("resources_A=VCPU:1&resources_B=SRIOV_NET_VF:1&group_policy=none&same_subtree=_A,_B") == [{big, nic}]
+    assert hosts("resources_A=VCPU:1&resources_B=SRIOV_NET_VF:1&group_policy=none&same_subtree=_A,_B") == [
+        {big, nic}
+    ]
     assert len(hosts("resources=VCPU:1&limit=1")) == 1
     assert hosts(f"resources=VCPU:1&in_tree={small}") == [{small}]
     assert hosts("resources=VCPU:1&root_required=CUSTOM_FAST") == [{big}]
@@ -194,15 +251,30 @@ def test_bad_queries_are_refused(cloud: Bed, admin: User, query: str, version: s
 def test_reshape_moves_inventory_and_allocations_at_once(cloud: Bed, admin: User) -> None:
     root, consumer = provider(admin, "p", VCPU=4, SRIOV_NET_VF=2), str(uuid.uuid4())
     child = provider(admin, "c", root)
-    held = {"allocations": {root: {"resources": {"SRIOV_NET_VF": 2}}}, "project_id": "p", "user_id": "u", "consumer_generation": None, "consumer_type": "VM"}
+    held = {
+        "allocations": {root: {"resources": {"SRIOV_NET_VF": 2}}},
+        "project_id": "p",
+        "user_id": "u",
+        "consumer_generation": None,
+        "consumer_type": "VM",
+    }
     assert call(admin, "PUT", f"/allocations/{consumer}", held).status == 204
     generation = {i: call(admin, "GET", f"/resource_providers/{i}").json["generation"] for i in (root, child)}
     body = {
         "inventories": {
             root: {"resource_provider_generation": generation[root], "inventories": {"VCPU": {"total": 4}}},
-            child: {"resource_provider_generation": generation[child], "inventories": {"SRIOV_NET_VF": {"total": 2}}},
+            child: {
+                "resource_provider_generation": generation[child],
+                "inventories": {"SRIOV_NET_VF": {"total": 2}},
+            },
         },
-        "allocations": {consumer: {**held, "allocations": {child: {"resources": {"SRIOV_NET_VF": 2}}}, "consumer_generation": 1}},
+        "allocations": {
+            consumer: {
+                **held,
+                "allocations": {child: {"resources": {"SRIOV_NET_VF": 2}}},
+                "consumer_generation": 1,
+            }
+        },
     }
     assert call(admin, "POST", "/reshaper", body).status == 204
     assert call(admin, "GET", f"/resource_providers/{root}/usages").json["usages"] == {"VCPU": 0}

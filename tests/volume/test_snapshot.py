@@ -25,7 +25,12 @@ def test_snapshot_lives_and_goes(cloud: Any, alice: Any, knob: str) -> None:
     if knob == "slow":
         backend(cloud).slow_copy = 3
     made = snap(alice, id, metadata={"a": "b"}, description="x")
-    assert (made["status"], made["size"], made["volume_id"], made["metadata"]) == ("creating", 2, id, {"a": "b"})
+    assert (made["status"], made["size"], made["volume_id"], made["metadata"]) == (
+        "creating",
+        2,
+        id,
+        {"a": "b"},
+    )
     assert "os-extended-snapshot-attributes:progress" not in made
     cloud.turn(6)
     got = shown(alice, made["id"])

@@ -47,7 +47,12 @@ def act(user: Any, id: str, name: str, arguments: Any = None, version: str = "3.
 
 
 def acting(cloud: Any, user: Any) -> Caller:
-    return Caller(policy=cloud.cloud.policy, user_id=user.id, project_id=user.project_id, roles=frozenset({"member", "reader"}))
+    return Caller(
+        policy=cloud.cloud.policy,
+        user_id=user.id,
+        project_id=user.project_id,
+        roles=frozenset({"member", "reader"}),
+    )
 
 
 def names(answer: Any) -> list[str]:
@@ -56,8 +61,12 @@ def names(answer: Any) -> list[str]:
 
 
 def image(cloud: Any, user: Any, data: bytes = b"x" * 512, **more: Any) -> str:
-    made = user.post("/image/v2/images", {"name": "os", "disk_format": "raw", "container_format": "bare", **more}).json["id"]
-    sent = user.put(f"/image/v2/images/{made}/file", data=data, headers={"Content-Type": "application/octet-stream"})
+    made = user.post(
+        "/image/v2/images", {"name": "os", "disk_format": "raw", "container_format": "bare", **more}
+    ).json["id"]
+    sent = user.put(
+        f"/image/v2/images/{made}/file", data=data, headers={"Content-Type": "application/octet-stream"}
+    )
     assert sent.status == 204, sent
     return str(made)
 
@@ -73,12 +82,22 @@ def test_versions_need_no_token(cloud: Any) -> None:
 def test_volume_lives_and_goes(cloud: Any, alice: Any) -> None:
     made = create(alice, description="of mine", metadata={"a": "b"})
     assert made["status"] == "creating"
-    assert (made["bootable"], made["encrypted"], made["multiattach"], made["attachments"]) == ("false", False, False, [])
+    assert (made["bootable"], made["encrypted"], made["multiattach"], made["attachments"]) == (
+        "false",
+        False,
+        False,
+        [],
+    )
     assert "os-vol-tenant-attr:tenant_id" not in made
     assert not made["created_at"].endswith("Z")
     cloud.settle()
     got = show(alice, made["id"])
-    assert (got["status"], got["size"], got["volume_type"], got["metadata"]) == ("available", 1, "local", {"a": "b"})
+    assert (got["status"], got["size"], got["volume_type"], got["metadata"]) == (
+        "available",
+        1,
+        "local",
+        {"a": "b"},
+    )
     assert got["os-vol-tenant-attr:tenant_id"] == alice.project_id
     assert "os-vol-host-attr:host" not in got
     assert got["availability_zone"] == "nova"
@@ -149,7 +168,10 @@ def test_backend_that_stays_away(cloud: Any, alice: Any) -> None:
     backend(cloud).down = True
     cloud.settle()
     assert show(alice, id)["status"] == "error"
-    assert "does not answer" in alice.get(f"{V3}/messages", headers=at("3.3")).json["messages"][0]["user_message"]
+    assert (
+        "does not answer"
+        in alice.get(f"{V3}/messages", headers=at("3.3")).json["messages"][0]["user_message"]
+    )
 
 
 def test_delete_waits_for_the_backend(cloud: Any, alice: Any) -> None:
@@ -190,7 +212,13 @@ def test_from_image(cloud: Any, alice: Any, bob: Any) -> None:
     got = show(alice, made["id"])
     assert got["status"] == "available"
     about = got["volume_image_metadata"]
-    assert (about["image_id"], about["image_name"], about["os_distro"], about["min_disk"], about["size"]) == (source, "os", "tiny", "2", "512")
+    assert (about["image_id"], about["image_name"], about["os_distro"], about["min_disk"], about["size"]) == (
+        source,
+        "os",
+        "tiny",
+        "2",
+        "512",
+    )
     copy = available(cloud, alice, size=None, source_volid=made["id"])
     assert (copy["size"], copy["bootable"], copy["volume_image_metadata"]) == (2, "true", about)
     alice.post(f"/image/v2/images/{source}/actions/deactivate")
@@ -269,7 +297,9 @@ def test_microversions(cloud: Any, alice: Any, admin: Any) -> None:
     assert got.headers["openstack-api-version"] == "volume 3.60"
     assert alice.get(f"{V3}/volumes", headers=at("3.999")).status == 406
     assert alice.get(f"{V3}/volumes", headers=at("three")).status == 400
-    assert alice.get(f"{V3}/volumes/summary", headers=at("3.12")).json == {"volume-summary": {"total_count": 1, "total_size": 1}}
+    assert alice.get(f"{V3}/volumes/summary", headers=at("3.12")).json == {
+        "volume-summary": {"total_count": 1, "total_size": 1}
+    }
     assert "metadata" in alice.get(f"{V3}/volumes/summary", headers=at("3.36")).json["volume-summary"]
     assert alice.get(f"{V3}/volumes/summary").status == 404
 
@@ -282,9 +312,17 @@ def test_foreign_volumes_do_not_exist(cloud: Any, alice: Any, bob: Any) -> None:
     assert bob.delete(own).status == 404
     assert bob.get(f"{own}/metadata").status == 404
     for name, arguments in (
-        ("os-extend", {"new_size": 2}), ("os-reserve", {}), ("os-unreserve", {}), ("os-detach", {}), ("os-set_bootable", {"bootable": True}),
-        ("os-update_readonly_flag", {"readonly": True}), ("os-reset_status", {"status": "error"}), ("os-force_delete", {}),
-        ("os-show_image_metadata", None), ("os-attach", {"instance_uuid": SERVER}), ("os-retype", {"new_type": "local"}),
+        ("os-extend", {"new_size": 2}),
+        ("os-reserve", {}),
+        ("os-unreserve", {}),
+        ("os-detach", {}),
+        ("os-set_bootable", {"bootable": True}),
+        ("os-update_readonly_flag", {"readonly": True}),
+        ("os-reset_status", {"status": "error"}),
+        ("os-force_delete", {}),
+        ("os-show_image_metadata", None),
+        ("os-attach", {"instance_uuid": SERVER}),
+        ("os-retype", {"new_type": "local"}),
     ):
         assert act(bob, id, name, arguments).status == 404, name
     assert bob.post(f"{V3}/snapshots", {"snapshot": {"volume_id": id}}).status == 404
@@ -305,7 +343,11 @@ def test_update_and_metadata(cloud: Any, alice: Any) -> None:
     id = available(cloud, alice, metadata={"a": "1"})["id"]
     own = f"{V3}/volumes/{id}"
     got = alice.put(own, {"volume": {"name": "new", "description": None, "metadata": {"b": "2"}}})
-    assert (got.status, got.json["volume"]["name"], got.json["volume"]["metadata"]) == (200, "new", {"b": "2"})
+    assert (got.status, got.json["volume"]["name"], got.json["volume"]["metadata"]) == (
+        200,
+        "new",
+        {"b": "2"},
+    )
     assert alice.put(own, {"volume": {}}).status == 400
     assert alice.post(f"{own}/metadata", {"metadata": {"c": "3"}}).json == {"metadata": {"b": "2", "c": "3"}}
     assert alice.put(f"{own}/metadata", {"metadata": {"d": "4"}}).json == {"metadata": {"d": "4"}}
@@ -327,7 +369,11 @@ def test_extend(cloud: Any, alice: Any) -> None:
     assert act(alice, id, "os-extend", {"new_size": 3}).status == 202
     assert show(alice, id)["status"] == "extending"
     cloud.settle()
-    assert (show(alice, id)["status"], show(alice, id)["size"], backend(cloud).sizes[id]) == ("available", 3, 3)
+    assert (show(alice, id)["status"], show(alice, id)["size"], backend(cloud).sizes[id]) == (
+        "available",
+        3,
+        3,
+    )
 
 
 def test_extend_that_fails(cloud: Any, alice: Any) -> None:
@@ -388,7 +434,13 @@ def test_reserve_attach_detach(cloud: Any, alice: Any) -> None:
     got = show(alice, id)
     assert got["status"] == "in-use"
     held = got["attachments"][0]
-    assert (held["server_id"], held["device"], held["volume_id"], held["id"], held["host_name"]) == (SERVER, "/dev/vdb", id, id, None)
+    assert (held["server_id"], held["device"], held["volume_id"], held["id"], held["host_name"]) == (
+        SERVER,
+        "/dev/vdb",
+        id,
+        id,
+        None,
+    )
     assert alice.delete(f"{V3}/volumes/{id}").status == 400
     assert act(alice, id, "os-begin_detaching").status == 202
     assert show(alice, id)["status"] == "detaching"
@@ -415,7 +467,11 @@ def test_compute_attaches_and_detaches(cloud: Any, alice: Any, bob: Any, admin: 
         with cloud.db.begin() as tx:
             attachments.complete(tx, app, held.id, host="n1", device="/dev/vdb")
     got = show(alice, id)
-    assert (got["status"], got["attachments"][0]["device"], got["attachments"][0]["attachment_id"]) == ("in-use", "/dev/vdb", held.id)
+    assert (got["status"], got["attachments"][0]["device"], got["attachments"][0]["attachment_id"]) == (
+        "in-use",
+        "/dev/vdb",
+        held.id,
+    )
     assert show(admin, id)["attachments"][0]["host_name"] == "n1"
     # Nobody pulls the disk out from under the guest.
     assert alice.delete(f"{V3}/attachments/{held.id}", headers=at("3.27")).status == 409
@@ -435,7 +491,9 @@ def test_volume_of_a_server(cloud: Any, alice: Any) -> None:
     who, app = acting(cloud, alice), cloud.cloud
     source = image(cloud, alice)
     with cloud.db.begin() as tx:
-        row = volumes.create_for_server(tx, app, who, size_gib=2, name="", source=("image", source), server_id=SERVER)
+        row = volumes.create_for_server(
+            tx, app, who, size_gib=2, name="", source=("image", source), server_id=SERVER
+        )
         with pytest.raises(BadRequest):
             attachments.backend_of(tx, row.id)
         with pytest.raises(NotFound):
@@ -457,7 +515,9 @@ def test_volume_of_a_server(cloud: Any, alice: Any) -> None:
 
 
 def test_one_server_has_a_volume_once(cloud: Any, alice: Any, admin: Any) -> None:
-    kind = admin.post(f"{V3}/types", {"volume_type": {"name": "many", "extra_specs": {"multiattach": "<is> True"}}})
+    kind = admin.post(
+        f"{V3}/types", {"volume_type": {"name": "many", "extra_specs": {"multiattach": "<is> True"}}}
+    )
     assert kind.status == 200, kind
     id = create(alice, volume_type="many")["id"]
     cloud.settle()
@@ -489,16 +549,41 @@ def test_filters_sort_pages(cloud: Any, alice: Any, bob: Any, admin: Any) -> Non
     cloud.settle()
     create(bob, name="z")
     cloud.settle()
-    act(alice, alice.get(f"{V3}/volumes?name=b").json["volumes"][0]["id"], "os-set_bootable", {"bootable": True})
+    act(
+        alice,
+        alice.get(f"{V3}/volumes?name=b").json["volumes"][0]["id"],
+        "os-set_bootable",
+        {"bootable": True},
+    )
     for query, found in (
-        ("", list("dcba")), ("name=a", ["a"]), ("status=available", list("dcba")), ("status=null", []), ("bootable=true", ["b"]),
-        ("sort=name:asc", list("abcd")), ("sort_key=size&sort_dir=asc", list("abcd")), ("sort_key=id&sort_dir=asc&limit=0", []),
-        ("availability_zone=nova&limit=2", ["d", "c"]), ("limit=1&offset=2", ["b"]), ("metadata=%7B'k':'c'%7D", ["c"]), ("size=3", ["c"]),
-        ("all_tenants=1", list("dcba")), ("nonsense=1", list("dcba")), ("metadata=%7B%22k%22:%20%22c%22%7D&name=a", []),
+        ("", list("dcba")),
+        ("name=a", ["a"]),
+        ("status=available", list("dcba")),
+        ("status=null", []),
+        ("bootable=true", ["b"]),
+        ("sort=name:asc", list("abcd")),
+        ("sort_key=size&sort_dir=asc", list("abcd")),
+        ("sort_key=id&sort_dir=asc&limit=0", []),
+        ("availability_zone=nova&limit=2", ["d", "c"]),
+        ("limit=1&offset=2", ["b"]),
+        ("metadata=%7B'k':'c'%7D", ["c"]),
+        ("size=3", ["c"]),
+        ("all_tenants=1", list("dcba")),
+        ("nonsense=1", list("dcba")),
+        ("metadata=%7B%22k%22:%20%22c%22%7D&name=a", []),
     ):
         assert names(alice.get(f"{V3}/volumes/detail?{query}")) == found, query
         assert names(alice.get(f"{V3}/volumes?{query}")) == found, query
-    for bad in ("limit=-1", "limit=x", "offset=-1", "sort=colour", "sort_dir=up", "sort=name&sort_key=name", "metadata=[1", "all_tenants=maybe"):
+    for bad in (
+        "limit=-1",
+        "limit=x",
+        "offset=-1",
+        "sort=colour",
+        "sort_dir=up",
+        "sort=name&sort_key=name",
+        "metadata=[1",
+        "all_tenants=maybe",
+    ):
         user = admin if bad.startswith("all") else alice
         assert user.get(f"{V3}/volumes?{bad}").status == 400, bad
     assert alice.get(f"{V3}/volumes?marker={SERVER}").status == 404
@@ -528,7 +613,13 @@ def test_unknown_paths(alice: Any, cloud: Any) -> None:
     got = alice.get(f"{V3}/volumes/nothing")
     assert (got.status, got.json["itemNotFound"]["code"]) == (404, 404)
     assert got.headers["x-compute-request-id"] == got.headers["x-openstack-request-id"]
-    for method, path in (("GET", "volumes"), ("POST", "volumes"), ("GET", "limits"), ("GET", "types"), ("GET", "extensions")):
+    for method, path in (
+        ("GET", "volumes"),
+        ("POST", "volumes"),
+        ("GET", "limits"),
+        ("GET", "types"),
+        ("GET", "extensions"),
+    ):
         assert cloud.nobody.call(method, f"{V3}/{path}").status == 401
     assert alice.post(f"{V3}/volumes", data=b"{").status == 400
 

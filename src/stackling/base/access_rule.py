@@ -15,7 +15,9 @@ def permits(rules: Iterable[tuple[str, str, str]], service: str, method: str, pa
     """
     known = (service, *_TYPES.get(service, ()))
     return any(
-        kind in known and (verb == method or (verb == "GET" and method == "HEAD")) and _pattern(rule).fullmatch(path)
+        kind in known
+        and (verb == method or (verb == "GET" and method == "HEAD"))
+        and _pattern(rule).fullmatch(path)
         for kind, verb, rule in rules
     )
 

@@ -17,7 +17,9 @@ T = TypeVar("T")
 class Cloud:
     """Configuration, clock, database, policy, and the drivers that were plugged in at boot."""
 
-    def __init__(self, config: Config, database: Database, policy: Policy, clock: Clock | None = None) -> None:
+    def __init__(
+        self, config: Config, database: Database, policy: Policy, clock: Clock | None = None
+    ) -> None:
         self.config = config
         self.db = database
         self.policy = policy
@@ -38,7 +40,9 @@ class Cloud:
         """
         found = self._drivers.get((protocol, host))
         if found is None:
-            raise Unavailable(f"Host {host} is not connected" if host else f"No {protocol.__name__} is connected")
+            raise Unavailable(
+                f"Host {host} is not connected" if host else f"No {protocol.__name__} is connected"
+            )
         return cast(T, found)
 
     def hosts(self, protocol: type) -> list[str]:

@@ -33,66 +33,125 @@ class Section(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
 
 
 class Paths(Section, frozen=True):
-    state_dir: Annotated[str, _says("Everything that must survive: database, keys, images, disks.")] = "/var/lib/stackling"
+    state_dir: Annotated[str, _says("Everything that must survive: database, keys, images, disks.")] = (
+        "/var/lib/stackling"
+    )
     run_dir: Annotated[str, _says("Pid files, sockets and marks that a reboot may lose.")] = "/run/stackling"
     log_dir: Annotated[str, _says("Logs of the cloud's own processes.")] = "/var/log/stackling"
-    config_dir: Annotated[str, _says("clouds.yaml, openrc, the admin's password and policy.yaml.")] = "/etc/stackling"
+    config_dir: Annotated[str, _says("clouds.yaml, openrc, the admin's password and policy.yaml.")] = (
+        "/etc/stackling"
+    )
 
 
 class Api(Section, frozen=True):
     listen: Annotated[str, _says("Address the API listens on. Loopback until told otherwise.")] = "127.0.0.1"
     port: Annotated[Port, _says("TCP port of the API; every service is a path below it.")] = 9500
-    public_url: Annotated[str, _says("URL under which clients reach the API, for catalog and links. Empty: made from listen and port.")] = ""
+    public_url: Annotated[
+        str,
+        _says(
+            "URL under which clients reach the API, for catalog and links. Empty: made from listen and port."
+        ),
+    ] = ""
     tls: Annotated[bool, _says("Serve HTTPS with a certificate of the cloud's own CA.")] = False
     workers: Annotated[Positive, _says("API processes. More than one needs PostgreSQL.")] = 1
     threads: Annotated[Positive, _says("Threads a process that answer requests.")] = 16
-    max_body_mib: Annotated[Positive, _says("Largest JSON body accepted, MiB. Image data is not counted.")] = 1
+    max_body_mib: Annotated[
+        Positive, _says("Largest JSON body accepted, MiB. Image data is not counted.")
+    ] = 1
 
 
 class DatabaseOptions(Section, frozen=True):
-    url: Annotated[str, _says("SQLAlchemy URL. Empty: SQLite in the state directory. postgresql+psycopg://… for many machines.")] = ""
+    url: Annotated[
+        str,
+        _says(
+            "SQLAlchemy URL. Empty: SQLite in the state directory. postgresql+psycopg://… for many machines."
+        ),
+    ] = ""
 
 
 class Log(Section, frozen=True):
-    level: Annotated[typing.Literal["debug", "info", "warning", "error"], _says("The least severe that is logged.")] = "info"
-    requests: Annotated[bool, _says("One line a request with id, user, project, status and milliseconds.")] = True
+    level: Annotated[
+        typing.Literal["debug", "info", "warning", "error"], _says("The least severe that is logged.")
+    ] = "info"
+    requests: Annotated[
+        bool, _says("One line a request with id, user, project, status and milliseconds.")
+    ] = True
 
 
 class Identity(Section, frozen=True):
-    region: Annotated[str, Meta(min_length=1, max_length=255), _says("Name of the region in the catalog.")] = "RegionOne"
+    region: Annotated[
+        str, Meta(min_length=1, max_length=255), _says("Name of the region in the catalog.")
+    ] = "RegionOne"
     admin_name: Annotated[str, _says("Name of the first administrator.")] = "admin"
     token_lifetime: Annotated[Positive, _says("Seconds a token lives.")] = 3600
-    fernet_keys: Annotated[Annotated[int, Meta(ge=3)], _says("Keys kept for tokens: the next, the primary, and old ones that still validate.")] = 4
-    hash_memory_kib: Annotated[Annotated[int, Meta(ge=8192)], _says("argon2id memory for password hashes, KiB (OWASP: 19456 with 2 passes).")] = 19456
+    fernet_keys: Annotated[
+        Annotated[int, Meta(ge=3)],
+        _says("Keys kept for tokens: the next, the primary, and old ones that still validate."),
+    ] = 4
+    hash_memory_kib: Annotated[
+        Annotated[int, Meta(ge=8192)],
+        _says("argon2id memory for password hashes, KiB (OWASP: 19456 with 2 passes)."),
+    ] = 19456
     hash_passes: Annotated[Positive, _says("argon2id passes for password hashes.")] = 2
-    lockout_failures: Annotated[int, Meta(ge=0), _says("Wrong passwords in a row that lock a user; 0: never.")] = 0
+    lockout_failures: Annotated[
+        int, Meta(ge=0), _says("Wrong passwords in a row that lock a user; 0: never.")
+    ] = 0
     lockout_seconds: Annotated[Positive, _says("Seconds a user stays locked.")] = 1800
-    password_history: Annotated[int, Meta(ge=0), _says("Last passwords that a user may not choose again, the present one included; 0: any may be chosen.")] = 0
+    password_history: Annotated[
+        int,
+        Meta(ge=0),
+        _says(
+            "Last passwords that a user may not choose again, the present one included; 0: any may be chosen."
+        ),
+    ] = 0
     password_days: Annotated[int, Meta(ge=0), _says("Days until a password must be changed; 0: never.")] = 0
-    password_minimum_days: Annotated[int, Meta(ge=0), _says("Days before a user may change a password again.")] = 0
+    password_minimum_days: Annotated[
+        int, Meta(ge=0), _says("Days before a user may change a password again.")
+    ] = 0
     password_regex: Annotated[str, _says("Regular expression that new passwords match. Empty: any.")] = ""
     password_regex_description: Annotated[str, _says("What users are told that password_regex wants.")] = ""
-    change_password_on_first_use: Annotated[bool, _says("Users must change passwords that an administrator set.")] = False
-    trusted_dashboards: Annotated[list[str], _says("URLs to which a browser may be sent back with a token after logging in at an identity provider.")] = field(default_factory=list)
-    disable_inactive_days: Annotated[int, Meta(ge=0), _says("Days without a login that lock a user out; 0: never.")] = 0
+    change_password_on_first_use: Annotated[
+        bool, _says("Users must change passwords that an administrator set.")
+    ] = False
+    trusted_dashboards: Annotated[
+        list[str],
+        _says(
+            "URLs to which a browser may be sent back with a token after logging in at an identity provider."
+        ),
+    ] = field(default_factory=list)
+    disable_inactive_days: Annotated[
+        int, Meta(ge=0), _says("Days without a login that lock a user out; 0: never.")
+    ] = 0
 
 
 class Image(Section, frozen=True):
     ready_image: Annotated[bool, _says("Build and register the ready image at first start.")] = True
     max_size_gib: Annotated[Positive, _says("Largest image accepted, GiB.")] = 64
-    web_download_allow: Annotated[list[str], _says("Host names, addresses and networks that web-download may fetch from although they are private or on another port.")] = field(default_factory=list)
-    web_download_ports: Annotated[list[Port], _says("Ports that web-download may fetch from; private addresses are refused all the same.")] = field(default_factory=lambda: [80, 443])
+    web_download_allow: Annotated[
+        list[str],
+        _says(
+            "Host names, addresses and networks that web-download may fetch from although they are private or on another port."
+        ),
+    ] = field(default_factory=list)
+    web_download_ports: Annotated[
+        list[Port],
+        _says("Ports that web-download may fetch from; private addresses are refused all the same."),
+    ] = field(default_factory=lambda: [80, 443])
     import_timeout: Annotated[Positive, _says("Seconds an image import may take.")] = 21600
 
 
 class Compute(Section, frozen=True):
     availability_zone: Annotated[str, _says("Zone of hosts that belong to no aggregate with one.")] = "nova"
-    cpu_allocation_ratio: Annotated[float, Meta(gt=0), _says("Virtual CPUs a physical one is sold as.")] = 16.0
+    cpu_allocation_ratio: Annotated[float, Meta(gt=0), _says("Virtual CPUs a physical one is sold as.")] = (
+        16.0
+    )
     ram_allocation_ratio: Annotated[float, Meta(gt=0), _says("MiB sold per MiB of memory.")] = 1.0
     disk_allocation_ratio: Annotated[float, Meta(gt=0), _says("GiB sold per GiB of disk.")] = 1.0
     reserved_memory_mib: Annotated[int, Meta(ge=0), _says("Memory kept for the host itself, MiB.")] = 512
     boot_timeout: Annotated[Positive, _says("Seconds a server may take from creation to ACTIVE.")] = 300
-    shutdown_timeout: Annotated[Positive, _says("Seconds a guest may take to power itself off before it is switched off.")] = 60
+    shutdown_timeout: Annotated[
+        Positive, _says("Seconds a guest may take to power itself off before it is switched off.")
+    ] = 60
     concurrent_boots: Annotated[Positive, _says("Domains a host starts at once.")] = 4
     instances: Annotated[Limit, _says("Quota: servers of a project; -1 is no limit.")] = 10
     cores: Annotated[Limit, _says("Quota: virtual CPUs of a project.")] = 20
@@ -104,21 +163,41 @@ class Compute(Section, frozen=True):
 
 
 class ExternalNetwork(Section, frozen=True):
-    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_.-]{1,64}$"), _says("Name of the network, and of its physical network.")] = "public"
+    name: Annotated[
+        str,
+        Meta(pattern=r"^[a-zA-Z0-9_.-]{1,64}$"),
+        _says("Name of the network, and of its physical network."),
+    ] = "public"
     cidr: Annotated[str, _says("Its subnet.")] = "172.24.4.0/24"
-    gateway: Annotated[str, _says("Gateway of the subnet; on one machine an address of the host itself.")] = "172.24.4.1"
-    pool_start: Annotated[str, _says("First address given to routers and floating IPs. Empty: the first free of the subnet.")] = ""
+    gateway: Annotated[str, _says("Gateway of the subnet; on one machine an address of the host itself.")] = (
+        "172.24.4.1"
+    )
+    pool_start: Annotated[
+        str, _says("First address given to routers and floating IPs. Empty: the first free of the subnet.")
+    ] = ""
     pool_end: Annotated[str, _says("Last address given. Empty: the last of the subnet.")] = ""
-    interface: Annotated[str, _says("Network card on that network. Empty: the host itself is the gateway.")] = ""
-    masquerade: Annotated[bool, _says("Let guests reach what the host reaches, behind the host's address.")] = True
+    interface: Annotated[
+        str, _says("Network card on that network. Empty: the host itself is the gateway.")
+    ] = ""
+    masquerade: Annotated[
+        bool, _says("Let guests reach what the host reaches, behind the host's address.")
+    ] = True
     vlan: Annotated[int, Meta(ge=0, le=4094), _says("VLAN tag on the card; 0 is untagged.")] = 0
     shared: Annotated[bool, _says("Let projects put servers on it directly.")] = False
 
 
 class Network(Section, frozen=True):
-    external: Annotated[list[ExternalNetwork], _says("External networks; the first is the default one.")] = field(default_factory=lambda: [ExternalNetwork()])
-    mtu: Annotated[int, Meta(ge=1280, le=65535), _says("Largest packet of the underlay; tenants get 58 bytes less for Geneve.")] = 1500
-    dns_servers: Annotated[list[str], _says("Resolvers given to subnets that name none.")] = field(default_factory=list)
+    external: Annotated[list[ExternalNetwork], _says("External networks; the first is the default one.")] = (
+        field(default_factory=lambda: [ExternalNetwork()])
+    )
+    mtu: Annotated[
+        int,
+        Meta(ge=1280, le=65535),
+        _says("Largest packet of the underlay; tenants get 58 bytes less for Geneve."),
+    ] = 1500
+    dns_servers: Annotated[list[str], _says("Resolvers given to subnets that name none.")] = field(
+        default_factory=list
+    )
     ovn_northbound: Annotated[str, _says("OVN northbound database.")] = "unix:/run/ovn/ovnnb_db.sock"
     ovn_southbound: Annotated[str, _says("OVN southbound database.")] = "unix:/run/ovn/ovnsb_db.sock"
     networks: Annotated[Limit, _says("Quota: networks of a project; -1 is no limit.")] = 100
@@ -147,8 +226,14 @@ class Volume(Section, frozen=True):
 
 class Node(Section, frozen=True):
     hostname: Annotated[str, _says("Name of this host in the cloud. Empty: the machine's own.")] = ""
-    accel: Annotated[typing.Literal["auto", "kvm", "tcg"], _says("How guests run; auto boots a probe to learn whether KVM works.")] = "auto"
-    agent_port: Annotated[Port, _says("TCP port on loopback where the host's agent serves the other API processes, with mutual TLS.")] = 9501
+    accel: Annotated[
+        typing.Literal["auto", "kvm", "tcg"],
+        _says("How guests run; auto boots a probe to learn whether KVM works."),
+    ] = "auto"
+    agent_port: Annotated[
+        Port,
+        _says("TCP port on loopback where the host's agent serves the other API processes, with mutual TLS."),
+    ] = 9501
     start_services: Annotated[bool, _says("Start Open vSwitch, OVN and libvirt where they don't run.")] = True
 
 
@@ -213,7 +298,9 @@ def options(config: Config, sources: Mapping[str, str] | None = None) -> Iterato
         for name, kind in hints.items():
             if name in type(values).__struct_fields__:
                 where = (sources or {}).get(f"{section.name}.{name}", "default")
-                yield Option(section.name, name, getattr(values, name), getattr(plain, name), where, _describe(kind))
+                yield Option(
+                    section.name, name, getattr(values, name), getattr(plain, name), where, _describe(kind)
+                )
 
 
 def load(path: Path | None, environ: Mapping[str, str] | None = None) -> tuple[Config, dict[str, str]]:

@@ -33,7 +33,9 @@ class Caller(msgspec.Struct, kw_only=True, eq=False):
     request_id: str = ""
     trust_id: str | None = None
     restricted: bool = False  # an application credential that may not make or delete others, nor trusts
-    access_rules: tuple[tuple[str, str, str], ...] | None = None  # (service type, method, path) it is limited to
+    access_rules: tuple[tuple[str, str, str], ...] | None = (
+        None  # (service type, method, path) it is limited to
+    )
     _creds: dict[str, Any] | None = None
 
     @property

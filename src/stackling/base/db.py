@@ -62,7 +62,10 @@ class Database:
         self.url = sa.make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 20, "pool_timeout": 30}
-        options |= {"json_serializer": _json, "json_deserializer": msgspec.json.decode}  # 10 times as fast as `json`
+        options |= {
+            "json_serializer": _json,
+            "json_deserializer": msgspec.json.decode,
+        }  # 10 times as fast as `json`
         if not self.is_sqlite:
             options["pool_pre_ping"] = True
         self.engine = sa.create_engine(self.url, **options)
@@ -122,7 +125,9 @@ def note(tx: Tx, text: str) -> None:
             tx.execute(sa.select(sa.func.pg_notify("stackling", text)))
 
 
-def upsert(tx: Tx, table: Table, values: dict[str, Any], update: dict[str, Any], *, key: Iterable[str]) -> None:
+def upsert(
+    tx: Tx, table: Table, values: dict[str, Any], update: dict[str, Any], *, key: Iterable[str]
+) -> None:
     """Insert `values`; where a row with the same `key` columns stands, set `update` on it instead."""
     made: Any = (postgresql if tx.dialect.name == "postgresql" else sqlite).insert(table).values(**values)
     if update:
@@ -160,4 +165,16 @@ def _sqlite_begin(connection: Connection) -> None:
         connection.connection.driver_connection.execute("BEGIN")  # type: ignore[union-attr]
 
 
-__all__ = ["JSON", "Database", "Index", "Row", "Tx", "lock", "metadata", "note", "one_of", "resource", "upsert"]
+__all__ = [
+    "JSON",
+    "Database",
+    "Index",
+    "Row",
+    "Tx",
+    "lock",
+    "metadata",
+    "note",
+    "one_of",
+    "resource",
+    "upsert",
+]

@@ -199,7 +199,9 @@ class Worker:
         self._free = threading.Semaphore(threads)
         self._pool: ThreadPoolExecutor | None = None
         self._loops: list[threading.Thread] = []
-        self._held: set[str] = set()  # leases of the steps that run; one whose outcome could not be committed runs out
+        self._held: set[str] = (
+            set()
+        )  # leases of the steps that run; one whose outcome could not be committed runs out
         self._kept = cloud.clock.monotonic()
         self.log = log.get("jobs")
         cloud.db.after_commit(self._hear)
@@ -252,7 +254,9 @@ class Worker:
         try:
             self.run_one(taken)
         except Exception:  # noqa: BLE001 (the lease runs out and the job is taken up again)
-            self.log.error("jobs.commit_failed", kind=taken.kind, id=taken.resource_id, trace=traceback.format_exc())
+            self.log.error(
+                "jobs.commit_failed", kind=taken.kind, id=taken.resource_id, trace=traceback.format_exc()
+            )
         finally:
             self._held.discard(taken.lease)
             self._free.release()
@@ -282,7 +286,10 @@ class Worker:
             except Exception as e:  # noqa: BLE001 (whatever it was, the question is only how long it lasts)
                 self.log.warning("jobs.lease_not_kept", error=str(e))
                 if self.cloud.clock.monotonic() - self._kept > LEASE.total_seconds() * 0.7:
-                    self.log.error("jobs.lease_lost", says="leases can't be renewed; this process ends so that others can go on")
+                    self.log.error(
+                        "jobs.lease_lost",
+                        says="leases can't be renewed; this process ends so that others can go on",
+                    )
                     self._lost()
 
     def _listen(self) -> None:
@@ -310,7 +317,9 @@ class Worker:
         host = self.name.split(":")[0]
         freed = 0
         with self.cloud.db.begin() as tx:
-            held = tx.execute(sa.select(job.c.lease).where(job.c.lease.like(host + ":%")).distinct()).scalars()
+            held = tx.execute(
+                sa.select(job.c.lease).where(job.c.lease.like(host + ":%")).distinct()
+            ).scalars()
             dead = [lease for lease in held if not _alive(lease)]
             for lease in dead:
                 freed += tx.execute(
@@ -408,12 +417,18 @@ class Worker:
         now = self.cloud.clock.now()
         with self.cloud.db.begin() as tx:
             this = sa.and_(job.c.kind == taken.kind, job.c.resource_id == taken.resource_id)
-            held = tx.execute(sa.select(job).where(this, job.c.lease == taken.lease).with_for_update()).first()
+            held = tx.execute(
+                sa.select(job).where(this, job.c.lease == taken.lease).with_for_update()
+            ).first()
             if held is None or held.leased_until < now:
                 self.log.warning("jobs.lease_gone", kind=taken.kind, id=taken.resource_id)
                 return
             woken = held.wakes != taken.wakes
-            if row is not None and machine.table is not None and not self._write(tx, machine, row, outcome, now):
+            if (
+                row is not None
+                and machine.table is not None
+                and not self._write(tx, machine, row, outcome, now)
+            ):
                 outcome, woken = Wait(0, "changed meanwhile"), True
             elif not isinstance(outcome, Wait) and outcome.then is not None:
                 outcome.then(tx)
@@ -427,7 +442,12 @@ class Worker:
                 free |= {"due_at": due, "why": outcome.why, "attempts": taken.attempts + 1}
             else:
                 fresh = {} if woken else {"since": now}
-                free |= {"due_at": now, "attempts": 0, "why": None, **({"since": now} if isinstance(outcome, Move) else fresh)}
+                free |= {
+                    "due_at": now,
+                    "attempts": 0,
+                    "why": None,
+                    **({"since": now} if isinstance(outcome, Move) else fresh),
+                }
             tx.execute(sa.update(job).where(this).values(**free))
             if isinstance(outcome, Move) or woken:
                 db.note(tx, "job")

@@ -12,14 +12,19 @@ from typing import Any
 import msgspec
 import structlog
 
-_SECRET = re.compile(r"password|passwd|adminpass|secret|token|private_key|user_data|x-subject-token|x-auth-token", re.I)
+_SECRET = re.compile(
+    r"password|passwd|adminpass|secret|token|private_key|user_data|x-subject-token|x-auth-token", re.I
+)
 _FINE = frozenset({"token_scope"})
 
 
 def masked(value: Any) -> Any:
     """`value` with what stands under a secret's name replaced by `***`."""
     if isinstance(value, dict):
-        return {k: "***" if isinstance(k, str) and _sounds_secret(k) and v is not None else masked(v) for k, v in value.items()}
+        return {
+            k: "***" if isinstance(k, str) and _sounds_secret(k) and v is not None else masked(v)
+            for k, v in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return [masked(v) for v in value]
     return value
@@ -49,11 +54,7 @@ def setup(*, level: str = "info", stream: Any = None, pretty: bool = False) -> N
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _mask,
-            *(
-                [structlog.dev.ConsoleRenderer()]
-                if pretty
-                else [structlog.processors.format_exc_info, _line]
-            ),
+            *([structlog.dev.ConsoleRenderer()] if pretty else [structlog.processors.format_exc_info, _line]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(levels[level]),
         logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stderr),

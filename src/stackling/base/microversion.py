@@ -38,7 +38,9 @@ class Version(NamedTuple):
         if not (dot and major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit()) or (
             len(text) > 16 or (len(minor) > 1 and minor[0] == "0")
         ):
-            raise BadRequest(f"API Version String {text[:64]!r} is of invalid format. Must be of format MajorNum.MinorNum.")
+            raise BadRequest(
+                f"API Version String {text[:64]!r} is of invalid format. Must be of format MajorNum.MinorNum."
+            )
         return cls(int(major), int(minor))
 
 
@@ -157,7 +159,9 @@ def at(cls: type[T], version: Version) -> type[T]:
         factory = s.field.default_factory
         options: dict[str, Any] = {"name": s.wire} if s.wire != s.attr else {}
         if factory is not msgspec.NODEFAULT:
-            fields.append((s.attr, _at_type(s.type, version), msgspec.field(default_factory=factory, **options)))
+            fields.append(
+                (s.attr, _at_type(s.type, version), msgspec.field(default_factory=factory, **options))
+            )
         elif default is not msgspec.NODEFAULT:
             fields.append((s.attr, _at_type(s.type, version), msgspec.field(default=default, **options)))
         else:

@@ -60,7 +60,9 @@ class Policy:
         loaded = {}
         if stamp and self._overrides:
             loaded = policy.Rules.load(self._overrides.read_text(), None)
-        merged = policy.Rules({name: d.check for name, d in self._enforcer.registered_rules.items()} | dict(loaded))
+        merged = policy.Rules(
+            {name: d.check for name, d in self._enforcer.registered_rules.items()} | dict(loaded)
+        )
         self._enforcer.set_rules(merged, overwrite=True, use_conf=False)
         self._tests = {name: self._test(check, name) for name, check in merged.items()}
 
@@ -70,7 +72,9 @@ class Policy:
         try:
             self._load()
         except Exception as e:  # noqa: BLE001 (the rules that are in force stay in force)
-            log.get("policy").error("policy.unreadable", file=str(self._overrides), says=f"{type(e).__name__}: {e}")
+            log.get("policy").error(
+                "policy.unreadable", file=str(self._overrides), says=f"{type(e).__name__}: {e}"
+            )
 
     def allows(self, rule: str, target: Mapping[str, Any], creds: Mapping[str, Any], scope: str) -> bool:
         """Whether `creds` may do `rule` to `target`. Raises KeyError for a rule nobody declared."""

@@ -65,4 +65,6 @@ def check(
         wants = ", ".join(str(adds[n]) for n in over)
         has = ", ".join(str(used.get(n, 0)) for n in over)
         limit = ", ".join(str(most[n]) for n in over)
-        raise QuotaExceeded(f"Quota exceeded for {', '.join(over)}: Requested {wants}, but already used {has} of {limit} {', '.join(over)}")
+        raise QuotaExceeded(
+            f"Quota exceeded for {', '.join(over)}: Requested {wants}, but already used {has} of {limit} {', '.join(over)}"
+        )

@@ -74,13 +74,23 @@ class Service(Struct, frozen=True):
     scoped: bool = False
     trailing_slash: bool = True
     headers: Callable[[Request, Response], None] | None = None
-    before: Callable[[Request], None] | None = None  # looks at a request before it is known whether there is a route
+    before: Callable[[Request], None] | None = (
+        None  # looks at a request before it is known whether there is a route
+    )
 
 
 class Context:
     """What `req.context` holds."""
 
-    __slots__ = ("caller", "global_request_id", "project_in_path", "request_id", "service", "started", "version")
+    __slots__ = (
+        "caller",
+        "global_request_id",
+        "project_in_path",
+        "request_id",
+        "service",
+        "started",
+        "version",
+    )
 
     def __init__(self) -> None:
         self.caller: Caller | None = None
@@ -161,7 +171,12 @@ def convert(value: Any, kind: type[T], *, key: str | None = None, version: Versi
         if not isinstance(value, dict) or key not in value:
             raise BadRequest(f"Invalid input for field/attribute {key}: '{key}' is a required property")
         surplus = [str(k) for k in value if k != key]
-        if surplus and isinstance(kind, type) and issubclass(kind, Struct) and kind.__struct_config__.forbid_unknown_fields:
+        if (
+            surplus
+            and isinstance(kind, type)
+            and issubclass(kind, Struct)
+            and kind.__struct_config__.forbid_unknown_fields
+        ):
             raise BadRequest(f"Additional properties are not allowed ({surplus[0][:64]!r} was unexpected)")
         value = value[key]
     wanted: Any = kind
@@ -227,7 +242,9 @@ def integer(text: Any, name: str, *, least: int = 0, most: int = 2**31 - 1) -> i
     except ValueError:
         value = None
     if value is None or not least <= value <= most:
-        raise BadRequest(f"Invalid input for query parameter {name}: {str(text)[:64]!r} is not a whole number from {least} to {most}")
+        raise BadRequest(
+            f"Invalid input for query parameter {name}: {str(text)[:64]!r} is not a whole number from {least} to {most}"
+        )
     return value
 
 
@@ -245,10 +262,15 @@ class Instruments:
             "stackling_requests", "Requests answered", ["service", "method", "status"], registry=self.registry
         )
         self.seconds = prometheus_client.Histogram(
-            "stackling_request_seconds", "Seconds a request took", ["service", "method"], registry=self.registry
+            "stackling_request_seconds",
+            "Seconds a request took",
+            ["service", "method"],
+            registry=self.registry,
         )
         prometheus_client.ProcessCollector(registry=self.registry)
-        self._of: dict[tuple[str, str, str], tuple[prometheus_client.Counter, prometheus_client.Histogram]] = {}
+        self._of: dict[
+            tuple[str, str, str], tuple[prometheus_client.Counter, prometheus_client.Histogram]
+        ] = {}
 
     def answered(self, service: str, method: str, status: str, seconds: float) -> None:
         """Count one answer. Methods that HTTP doesn't have count as one, or clients could make series without end."""
@@ -315,7 +337,9 @@ class Metrics:
 class _Outer:
     """Middleware: everything around a handler."""
 
-    def __init__(self, cloud: Cloud, services: Sequence[Service], authenticate: Authenticate, instruments: Instruments) -> None:
+    def __init__(
+        self, cloud: Cloud, services: Sequence[Service], authenticate: Authenticate, instruments: Instruments
+    ) -> None:
         self.cloud = cloud
         self.services = sorted(services, key=lambda s: -len(s.prefix))
         self.authenticate = authenticate
@@ -341,7 +365,9 @@ class _Outer:
         token = req.get_header("X-Auth-Token")
         if token:
             try:
-                context.caller = copy.copy(self.authenticate(token))  # the authenticator's own serves other requests too
+                context.caller = copy.copy(
+                    self.authenticate(token)
+                )  # the authenticator's own serves other requests too
                 context.caller.request_id = context.request_id
             except Unauthorized:
                 context.caller = None  # public routes answer; all others say 401 in process_resource
@@ -363,15 +389,25 @@ class _Outer:
                 req.context.project_in_path = first
                 req.path = root + ("/" + after if after else "")
 
-    def process_resource(self, req: Request, resp: Response, resource: object, params: dict[str, Any]) -> None:
+    def process_resource(
+        self, req: Request, resp: Response, resource: object, params: dict[str, Any]
+    ) -> None:
         if req.context.caller is None and not getattr(resource, "public", False):
             raise Unauthorized("The request you have made requires authentication.")
         if not getattr(resource, "public", False):
             self._within_access_rules(req)
         inside = req.context.project_in_path
         who = req.context.caller
-        if inside and who and who.project_id and inside.replace("-", "") != who.project_id.replace("-", "") and not who.is_admin:
-            raise BadRequest(f"Malformed request URL: URL's project_id '{inside}' doesn't match Context's project_id '{who.project_id}'")
+        if (
+            inside
+            and who
+            and who.project_id
+            and inside.replace("-", "") != who.project_id.replace("-", "")
+            and not who.is_admin
+        ):
+            raise BadRequest(
+                f"Malformed request URL: URL's project_id '{inside}' doesn't match Context's project_id '{who.project_id}'"
+            )
 
     def _within_access_rules(self, req: Request) -> None:
         """An application credential with access rules is nobody to every call that none of them names."""
@@ -380,7 +416,9 @@ class _Outer:
             return
         path = req.env["stackling.path"][len(service.prefix) :]
         if not access_rule.permits(who.access_rules, service.name, req.method, path):
-            raise Unauthorized("The request you have made requires authentication.", detail="not in the access rules")
+            raise Unauthorized(
+                "The request you have made requires authentication.", detail="not in the access rules"
+            )
 
     def process_response(self, req: Request, resp: Response, resource: object, succeeded: bool) -> None:
         context = cast(Context, req.context)
@@ -427,8 +465,14 @@ class _Outer:
         service = context.service
         if kind == "route" and service is not None and context.caller is None and service.name != "identity":
             kind, known = "auth", Unauthorized("The request you have made requires authentication.")
-        problem = Problem(known, known.status, kind, context.request_id, context.version, req.get_header("Accept") or "*/*")
-        made = service.envelope(problem) if service else Envelope({"error": {"code": known.status, "title": known.title, "message": known.says}})
+        problem = Problem(
+            known, known.status, kind, context.request_id, context.version, req.get_header("Accept") or "*/*"
+        )
+        made = (
+            service.envelope(problem)
+            if service
+            else Envelope({"error": {"code": known.status, "title": known.title, "message": known.says}})
+        )
         if known.status == 401:
             made = Envelope({"error": {"code": 401, "title": "Unauthorized", "message": known.says}})
             resp.set_header("WWW-Authenticate", f'Keystone uri="{base_url(req, self.cloud)}/identity/v3"')
@@ -457,14 +501,23 @@ def _known(error: Exception) -> tuple[str, Error | None]:
         return "route", NotFound("The resource could not be found.")
     if isinstance(error, falcon.HTTPMethodNotAllowed):
         allow = (error.headers or {}).get("Allow", "") if isinstance(error.headers, dict) else ""
-        return "method", MethodNotAllowed("The method is not allowed for the requested URL.", headers={"Allow": allow})
+        return "method", MethodNotAllowed(
+            "The method is not allowed for the requested URL.", headers={"Allow": allow}
+        )
     if isinstance(error, falcon.HTTPError):
         status = int(str(error.status)[:3])
         kinds = {k.status: k for k in Error.__subclasses__() if k.__name__ != "QuotaExceeded"}
         return "error", kinds.get(status, BadRequest)(error.description or error.title or "")
     if isinstance(error, (UnicodeError, OverflowError, sa.exc.DataError)):
-        return "error", BadRequest("The request holds text or numbers that can't be kept.", detail=repr(error))
-    deadlock = isinstance(error, sa.exc.OperationalError) and getattr(error.orig, "sqlstate", None) in ("40P01", "40001")
+        return "error", BadRequest(
+            "The request holds text or numbers that can't be kept.", detail=repr(error)
+        )
+    deadlock = isinstance(error, sa.exc.OperationalError) and getattr(error.orig, "sqlstate", None) in (
+        "40P01",
+        "40001",
+    )
     if deadlock or isinstance(error, sa.exc.IntegrityError):
-        return "error", Conflict("Another request changed the same thing at this moment; try again.", detail=repr(error))
+        return "error", Conflict(
+            "Another request changed the same thing at this moment; try again.", detail=repr(error)
+        )
     return "error", None

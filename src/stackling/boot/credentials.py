@@ -1,5 +1,6 @@
 """The administrator's credentials, in the forms that clients read."""
 
+import contextlib
 import os
 import shlex
 from pathlib import Path
@@ -70,3 +71,12 @@ def write(config: Config) -> None:
         with os.fdopen(descriptor, "w") as out:
             out.write(text)
         fresh.replace(file)
+
+
+def remove(config: Config) -> None:
+    """Remove what the cloud wrote beside the operator's own configuration, which stays."""
+    home = Path(config.paths.config_dir)
+    for name in ("admin-password", "clouds.yaml", "openrc", "ca.pem"):
+        (home / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # the operator's stackling.toml or policy.yaml is there
+        home.rmdir()

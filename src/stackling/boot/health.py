@@ -1,8 +1,8 @@
 """How the cloud is, for its administrator: what `stackling status` and `stackling doctor` ask for over HTTP.
 
-    GET  /stackling/v1/status     every part: version, health, address, memory
-    GET  /stackling/v1/findings   the database compared with libvirt, OVN and the volumes
-    POST /stackling/v1/findings   the same, and what can be repaired is
+GET  /stackling/v1/status     every part: version, health, address, memory
+GET  /stackling/v1/findings   the database compared with libvirt, OVN and the volumes
+POST /stackling/v1/findings   the same, and what can be repaired is
 """
 
 import os
@@ -72,7 +72,14 @@ class Finding(Struct, kw_only=True):
 
 def parts(cloud: Cloud, host: Host) -> list[Part]:
     """Every part of the cloud as it is now."""
-    return [_api(cloud), _database(cloud), _jobs(cloud), *_hypervisors(cloud), _fabric(cloud), *_daemons(host)]
+    return [
+        _api(cloud),
+        _database(cloud),
+        _jobs(cloud),
+        *_hypervisors(cloud),
+        _fabric(cloud),
+        *_daemons(host),
+    ]
 
 
 def _api(cloud: Cloud) -> Part:
@@ -87,16 +94,32 @@ def _database(cloud: Cloud) -> Part:
     except sa.exc.SQLAlchemyError as e:
         return Part(name="database", healthy=False, why=str(e.__cause__ or e), address=shown)
     old = revision != schema.newest()
-    return Part(name="database", version=f"{version('sqlalchemy')}, schema {revision}", healthy=not old, why="its schema is not this release's" if old else "", address=shown)
+    return Part(
+        name="database",
+        version=f"{version('sqlalchemy')}, schema {revision}",
+        healthy=not old,
+        why="its schema is not this release's" if old else "",
+        address=shown,
+    )
 
 
 def _jobs(cloud: Cloud) -> Part:
     now = cloud.clock.now()
     with cloud.db.read() as tx:
-        late = tx.execute(sa.select(sa.func.min(jobs.job.c.due_at)).where(jobs.job.c.lease.is_(None))).scalar()
-        trying = tx.execute(sa.select(sa.func.count()).where(jobs.job.c.attempts > 5, jobs.job.c.kind.notin_(_PERIODIC))).scalar()
+        late = tx.execute(
+            sa.select(sa.func.min(jobs.job.c.due_at)).where(jobs.job.c.lease.is_(None))
+        ).scalar()
+        trying = tx.execute(
+            sa.select(sa.func.count()).where(jobs.job.c.attempts > 5, jobs.job.c.kind.notin_(_PERIODIC))
+        ).scalar()
     behind = (now - late).total_seconds() if late else 0.0
-    why = f"the oldest due job waits for {behind:.0f} s" if behind > 15 else f"{trying} jobs are being tried again and again" if trying else ""
+    why = (
+        f"the oldest due job waits for {behind:.0f} s"
+        if behind > 15
+        else f"{trying} jobs are being tried again and again"
+        if trying
+        else ""
+    )
     return Part(name="worker", version=__version__, healthy=behind <= 15, why=why)
 
 
@@ -105,29 +128,52 @@ _PERIODIC = ("compute.host", "network.fabric", "volume.backend")
 
 def _hypervisors(cloud: Cloud) -> Iterator[Part]:
     with cloud.db.read() as tx:
-        joined = {row.hostname: row.why for row in tx.execute(sa.select(compute_host_table.c.hostname, compute_host_table.c.why))}
+        joined = {
+            row.hostname: row.why
+            for row in tx.execute(sa.select(compute_host_table.c.hostname, compute_host_table.c.why))
+        }
     for name in cloud.hosts(Hypervisor):
         try:
             if joined.get(name, "it has not joined the cloud yet"):
-                yield Part(name=f"host {name}", healthy=False, why=joined.get(name, "it has not joined the cloud yet"))
+                yield Part(
+                    name=f"host {name}",
+                    healthy=False,
+                    why=joined.get(name, "it has not joined the cloud yet"),
+                )
                 continue
             info = cloud.driver(Hypervisor, name).info()
             number = info.hypervisor_version
             release = f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
-            yield Part(name=f"host {name}", version=f"{info.hypervisor_type} {release}", why=info.accel_reason and f"guests are emulated: {info.accel_reason}")
+            yield Part(
+                name=f"host {name}",
+                version=f"{info.hypervisor_type} {release}",
+                why=info.accel_reason and f"guests are emulated: {info.accel_reason}",
+            )
         except (HostUnavailable, Error) as e:
             yield Part(name=f"host {name}", healthy=False, why=str(e))
 
 
 def _fabric(cloud: Cloud) -> Part:
     health = cloud.driver(Fabric).check()
-    return Part(name="network", healthy=health.ok, why=health.reason, address=", ".join(c.hostname for c in health.chassis))
+    return Part(
+        name="network",
+        healthy=health.ok,
+        why=health.reason,
+        address=", ".join(c.hostname for c in health.chassis),
+    )
 
 
 def _daemons(host: Host) -> Iterator[Part]:
     for daemon in host.daemons:
         address = f"pid {daemon.pid}" if daemon.pid else ""
-        yield Part(name=daemon.name, version=daemon.version, healthy=daemon.healthy, why=daemon.why, address=address, memory=_pss(daemon.pid) if daemon.pid else 0)
+        yield Part(
+            name=daemon.name,
+            version=daemon.version,
+            healthy=daemon.healthy,
+            why=daemon.why,
+            address=address,
+            memory=_pss(daemon.pid) if daemon.pid else 0,
+        )
     for says in host.says:
         yield Part(name="node", healthy=False, why=says)
 
@@ -143,7 +189,13 @@ def _pss(pid: int) -> int:
 
 def findings(cloud: Cloud, *, fix: bool) -> list[Finding]:
     """Where the database and the hosts disagree. With `fix` what can be repaired is, and says so."""
-    return [*_strangers(cloud, fix), *_missing_domains(cloud, fix), *_drift(cloud, fix), *_missing_volumes(cloud), *_stumbling(cloud)]
+    return [
+        *_strangers(cloud, fix),
+        *_missing_domains(cloud, fix),
+        *_drift(cloud, fix),
+        *_missing_volumes(cloud),
+        *_stumbling(cloud),
+    ]
 
 
 def _strangers(cloud: Cloud, fix: bool) -> Iterator[Finding]:
@@ -151,17 +203,30 @@ def _strangers(cloud: Cloud, fix: bool) -> Iterator[Finding]:
         for id in found:
             if fix:
                 cloud.driver(Hypervisor, name).remove(id)
-            yield Finding(name="domain of no server", says=f"host {name} has the domain {id}, which no server owns", do="remove it with --fix", fixed=fix)
+            yield Finding(
+                name="domain of no server",
+                says=f"host {name} has the domain {id}, which no server owns",
+                do="remove it with --fix",
+                fixed=fix,
+            )
 
 
 def _missing_domains(cloud: Cloud, fix: bool) -> Iterator[Finding]:
     for name in cloud.hosts(Hypervisor):
         with cloud.db.read() as tx:
-            rows = list(tx.execute(sa.select(server.c.id, server.c.name).where(server.c.host == name, server.c.state == ServerState.ACTIVE)))
+            rows = list(
+                tx.execute(
+                    sa.select(server.c.id, server.c.name).where(
+                        server.c.host == name, server.c.state == ServerState.ACTIVE
+                    )
+                )
+            )
         try:
             there = cloud.driver(Hypervisor, name).observe()
         except HostUnavailable as e:
-            yield Finding(name="host", says=f"host {name} does not answer: {e}", do="see its log and `stackling status`")
+            yield Finding(
+                name="host", says=f"host {name} does not answer: {e}", do="see its log and `stackling status`"
+            )
             continue
         for row in rows:
             if row.id in there and there[row.id].power is not Power.OFF:
@@ -169,36 +234,72 @@ def _missing_domains(cloud: Cloud, fix: bool) -> Iterator[Finding]:
             if fix:
                 with cloud.db.begin() as tx:
                     jobs.start(tx, "compute.server", row.id, now=cloud.clock.now())
-            yield Finding(name="server without its domain", says=f"server {row.name} ({row.id}) should run on {name} and does not", do="have it looked at with --fix", fixed=fix)
+            yield Finding(
+                name="server without its domain",
+                says=f"server {row.name} ({row.id}) should run on {name} and does not",
+                do="have it looked at with --fix",
+                fixed=fix,
+            )
 
 
 def _drift(cloud: Cloud, fix: bool) -> Iterator[Finding]:
     try:
         report = network_fabric.resync(cloud) if fix else network_fabric.compare(cloud)
     except FabricError as e:
-        yield Finding(name="network", says=str(e), do="see `stackling status`; it is repaired by itself when OVN is back")
+        yield Finding(
+            name="network",
+            says=str(e),
+            do="see `stackling status`; it is repaired by itself when OVN is back",
+        )
         return
-    for what, refs in (("is missing in OVN", report.created), ("differs in OVN", report.changed), ("is in OVN and nowhere else", report.removed)):
+    for what, refs in (
+        ("is missing in OVN", report.created),
+        ("differs in OVN", report.changed),
+        ("is in OVN and nowhere else", report.removed),
+    ):
         for ref in refs:
-            yield Finding(name="network drift", says=f"{ref.kind.value} {ref.id} {what}", do="repair it with --fix", fixed=fix)
+            yield Finding(
+                name="network drift",
+                says=f"{ref.kind.value} {ref.id} {what}",
+                do="repair it with --fix",
+                fixed=fix,
+            )
 
 
 def _missing_volumes(cloud: Cloud) -> Iterator[Finding]:
     for name in cloud.hosts(Backend):
         with cloud.db.read() as tx:
-            rows = list(tx.execute(sa.select(volume.c.id, volume.c.name).where(volume.c.host == name, volume.c.state.in_([VolumeState.AVAILABLE, VolumeState.IN_USE]))))
+            rows = list(
+                tx.execute(
+                    sa.select(volume.c.id, volume.c.name).where(
+                        volume.c.host == name, volume.c.state.in_([VolumeState.AVAILABLE, VolumeState.IN_USE])
+                    )
+                )
+            )
         try:
             for row in rows:
                 if cloud.driver(Backend, name).observe(row.id) is None:
-                    yield Finding(name="volume without data", says=f"volume {row.name or row.id} ({row.id}) has no file on {name}", do="restore its file, or set it to error: openstack volume set --state error")
+                    yield Finding(
+                        name="volume without data",
+                        says=f"volume {row.name or row.id} ({row.id}) has no file on {name}",
+                        do="restore its file, or set it to error: openstack volume set --state error",
+                    )
         except BackendUnavailable as e:
-            yield Finding(name="volumes", says=f"the backend of {name} does not answer: {e}", do="see its log")
+            yield Finding(
+                name="volumes", says=f"the backend of {name} does not answer: {e}", do="see its log"
+            )
 
 
 def _stumbling(cloud: Cloud) -> Iterator[Finding]:
     with cloud.db.read() as tx:
-        for row in tx.execute(sa.select(jobs.job).where(jobs.job.c.attempts > 5, jobs.job.c.kind.notin_(_PERIODIC))):
-            yield Finding(name="job", says=f"{row.kind} {row.resource_id} was tried {row.attempts} times: {row.why}", do="mend the cause; it goes on by itself")
+        for row in tx.execute(
+            sa.select(jobs.job).where(jobs.job.c.attempts > 5, jobs.job.c.kind.notin_(_PERIODIC))
+        ):
+            yield Finding(
+                name="job",
+                says=f"{row.kind} {row.resource_id} was tried {row.attempts} times: {row.why}",
+                do="mend the cause; it goes on by itself",
+            )
 
 
 def routes(cloud: Cloud, host: Host) -> list[tuple[str, object]]:

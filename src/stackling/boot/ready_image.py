@@ -23,7 +23,11 @@ def offer(cloud: Cloud, stop: threading.Event) -> None:
     pause, logger = 5.0, log.get("ready-image")
     while not stop.is_set():
         try:
-            built = build_ready_image(home / "ready.qcow2", cache=home / "cache", progress=lambda says: logger.info("ready_image", says=says))
+            built = build_ready_image(
+                home / "ready.qcow2",
+                cache=home / "cache",
+                progress=lambda says: logger.info("ready_image", says=says),
+            )
             with cloud.db.begin() as tx:
                 image.register(
                     tx,
@@ -32,7 +36,12 @@ def offer(cloud: Cloud, stop: threading.Event) -> None:
                     path=built.path,
                     project_id=project.by_name(tx, "admin"),
                     virtual_size=built.virtual_size,
-                    properties={"os_distro": "debian", "os_type": "linux", "os_admin_user": "stackling", "stackling_recipe": built.version},
+                    properties={
+                        "os_distro": "debian",
+                        "os_type": "linux",
+                        "os_admin_user": "stackling",
+                        "stackling_recipe": built.version,
+                    },
                     min_ram=_LEAST_RAM,
                 )
             return

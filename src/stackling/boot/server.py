@@ -90,7 +90,12 @@ def certificate(config: Config) -> tuple[Path, Path]:
     from stackling.base.ca import CertificateAuthority
 
     authority = CertificateAuthority(Path(config.paths.state_dir) / "keys" / "ca")
-    names = {"localhost", "127.0.0.1", config.api.listen, config.base_url.split("://")[1].rsplit(":", 1)[0].strip("[]")}
+    names = {
+        "localhost",
+        "127.0.0.1",
+        config.api.listen,
+        config.base_url.split("://")[1].rsplit(":", 1)[0].strip("[]"),
+    }
     issued = authority.issue("api", sorted(names - {"0.0.0.0", "::"}), ["server"])
     return Path(issued.cert), Path(issued.key)
 
@@ -114,11 +119,15 @@ def load(config: Config, *, fake: bool) -> Callable[..., Any]:
 
     run_dir = Path(config.paths.run_dir)
     supervisor.mark(run_dir)
-    cloud = assembly.assemble(config, Database(config.database_url, pool_size=config.api.threads + config.worker.threads))
+    cloud = assembly.assemble(
+        config, Database(config.database_url, pool_size=config.api.threads + config.worker.threads)
+    )
     schema.upgrade(cloud.db)
     first = _first(config)
     if first and (ended := supervisor.end_strays(run_dir)):
-        log.get("supervisor").warning("worker.strays", says="ended what a process that died had running", count=ended)
+        log.get("supervisor").warning(
+            "worker.strays", says="ended what a process that died had running", count=ended
+        )
     if fake:
         from stackling.boot import fake as node
     elif not first:

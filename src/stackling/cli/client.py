@@ -27,7 +27,11 @@ def ask(config: Config, method: str, path: str) -> Any:
 
 
 def _send(config: Config, method: str, path: str, body: Any, token: str) -> tuple[str, Any]:
-    headers = {"Content-Type": "application/json", "Accept": "application/json", **({"X-Auth-Token": token} if token else {})}
+    headers = {
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        **({"X-Auth-Token": token} if token else {}),
+    }
     data = json.dumps(body).encode() if body is not None else None
     request = urllib.request.Request(config.base_url + path, data, headers, method=method)
     context = None
@@ -39,4 +43,6 @@ def _send(config: Config, method: str, path: str, body: Any, token: str) -> tupl
     except urllib.error.HTTPError as e:
         raise Trouble(f"{method} {path}: {e.code} {e.read()[:500].decode(errors='replace')}") from None
     except OSError as e:
-        raise Trouble(f"the API at {config.base_url} does not answer ({e}); see the log in {config.paths.log_dir}") from None
+        raise Trouble(
+            f"the API at {config.base_url} does not answer ({e}); see the log in {config.paths.log_dir}"
+        ) from None

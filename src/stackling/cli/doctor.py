@@ -23,7 +23,11 @@ def doctor(
     config = setting.config
     up = running(config)
     ports = {} if up else {"API": config.api.port}
-    host = [] if setting.fake else inspect.findings(Path(config.paths.run_dir), Path(config.paths.state_dir), ports)
+    host = (
+        []
+        if setting.fake
+        else inspect.findings(Path(config.paths.run_dir), Path(config.paths.state_dir), ports)
+    )
     cloud: list[dict[str, Any]] = []
     silent = ""
     if up:
@@ -31,25 +35,35 @@ def doctor(
             cloud = ask(config, "POST" if fix else "GET", "/stackling/v1/findings")["findings"]
         except Trouble as e:
             silent = str(e)
-    bad = bool(silent) or any(not f.ok and f.severity == "error" for f in host) or any(not f["fixed"] for f in cloud)
+    bad = (
+        bool(silent)
+        or any(not f.ok and f.severity == "error" for f in host)
+        or any(not f["fixed"] for f in cloud)
+    )
     if json:
         show({"host": host, "cloud": cloud, "running": bool(up), "silent": silent})
         return int(bad)
     console = Console(highlight=False)
     colour = {"error": "red", "warning": "yellow", "note": "cyan"}
     for finding in host:
-        mark = "[green]ok[/green]     " if finding.ok else f"[{colour[finding.severity]}]{finding.severity:7}[/]"
+        mark = (
+            "[green]ok[/green]     " if finding.ok else f"[{colour[finding.severity]}]{finding.severity:7}[/]"
+        )
         console.print(f"{mark} {finding.name}: {finding.says}")
         if finding.do:
             console.print(f"          → {finding.do}")
     for entry in cloud:
-        console.print(f"{'[green]fixed[/green]  ' if entry['fixed'] else '[red]error[/red]  '} {entry['name']}: {entry['says']}")
+        console.print(
+            f"{'[green]fixed[/green]  ' if entry['fixed'] else '[red]error[/red]  '} {entry['name']}: {entry['says']}"
+        )
         if not entry["fixed"]:
             console.print(f"          → {entry['do']}")
     if silent:
         console.print(f"[red]error[/red]   API: {silent}")
     elif not up:
-        console.print("[cyan]note[/cyan]    the cloud is not running, so nothing was compared; start it with `stackling up`")
+        console.print(
+            "[cyan]note[/cyan]    the cloud is not running, so nothing was compared; start it with `stackling up`"
+        )
     elif not cloud:
         console.print("[green]ok[/green]      the database, the hypervisors, OVN and the volumes agree")
     return int(bad)

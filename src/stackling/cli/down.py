@@ -11,6 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from stackling.base.config import Config
+from stackling.boot import credentials
 from stackling.cli.setting import Setting, Trouble, fake_home, running
 
 
@@ -39,8 +40,9 @@ def down(
                 who = "1 guest goes" if len(guests) == 1 else f"{len(guests)} guests go"
                 print(f"{who} on running, and with them Open vSwitch, OVN and libvirt.")
     if purge:
-        for name in ("state_dir", "run_dir", "log_dir", "config_dir"):
+        for name in ("state_dir", "run_dir", "log_dir"):
             shutil.rmtree(getattr(config.paths, name), ignore_errors=True)
+        credentials.remove(config)
         if setting.fake:
             with contextlib.suppress(OSError):  # an operator's own configuration stays
                 fake_home().rmdir()

@@ -23,8 +23,17 @@ class Trouble(Exception):
 class Setting:
     """Which cloud."""
 
-    config_file: Annotated[Path | None, Parameter(name="--config", help="Configuration file; default /etc/stackling/stackling.toml.")] = None
-    fake: Annotated[bool, Parameter(negative=(), help="The cloud with fake hosts: needs no root, keeps its files below ~/.local/state.")] = False
+    config_file: Annotated[
+        Path | None,
+        Parameter(name="--config", help="Configuration file; default /etc/stackling/stackling.toml."),
+    ] = None
+    fake: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="The cloud with fake hosts: needs no root, keeps its files below ~/.local/state.",
+        ),
+    ] = False
 
     def load(self) -> tuple[Config, dict[str, str]]:
         """The configuration in force and its sources. Raises ConfigError."""
@@ -37,7 +46,11 @@ class Setting:
         loaded, sources = configuration.load(file)
         if self.fake:
             home = fake_home()
-            own = {n: str(home / n.removesuffix("_dir")) for n in Paths.__struct_fields__ if f"paths.{n}" not in sources}
+            own = {
+                n: str(home / n.removesuffix("_dir"))
+                for n in Paths.__struct_fields__
+                if f"paths.{n}" not in sources
+            }
             loaded = msgspec.structs.replace(loaded, paths=msgspec.structs.replace(loaded.paths, **own))
             sources |= {f"paths.{n}": "--fake" for n in own}
         return loaded, sources

@@ -32,5 +32,7 @@ def status(
         total = sum(part["memory"] for part in parts) / 1024
         console = Console()
         console.print(table)
-        console.print(f"memory of all parts: {total:.0f} MiB (proportional share, guests not counted)", highlight=False)
+        console.print(
+            f"memory of all parts: {total:.0f} MiB (proportional share, guests not counted)", highlight=False
+        )
     return 0 if all(part["healthy"] for part in parts) else 1

@@ -59,7 +59,9 @@ STANDARD = (
         _OF_IMAGES,
         {
             "os_type": _text("Kind", "Kind of operating system.", "linux", "windows"),
-            "os_distro": _text("Distribution", "Short name of the distribution in lower case, such as debian."),
+            "os_distro": _text(
+                "Distribution", "Short name of the distribution in lower case, such as debian."
+            ),
             "os_version": _text("Version", "Version as its maker writes it."),
             "os_admin_user": _text("Administrator", "Name of the user that an initial password is for."),
         },
@@ -70,16 +72,28 @@ STANDARD = (
         "Devices that a server made from the image gets.",
         _OF_IMAGES,
         {
-            "hw_architecture": _text("Architecture", "Processor architecture.", "x86_64", "aarch64", "ppc64le", "s390x"),
+            "hw_architecture": _text(
+                "Architecture", "Processor architecture.", "x86_64", "aarch64", "ppc64le", "s390x"
+            ),
             "hw_machine_type": _text("Machine type", "Machine that QEMU emulates.", "pc", "q35", "virt"),
             "hw_firmware_type": _text("Firmware", "What starts the system.", "bios", "uefi"),
-            "hw_disk_bus": _text("Disk bus", "Where disks are attached.", "virtio", "scsi", "sata", "ide", "usb"),
-            "hw_cdrom_bus": _text("CD-ROM bus", "Where CD-ROMs are attached.", "sata", "ide", "scsi", "virtio"),
-            "hw_vif_model": _text("Network card", "Network card that is emulated.", "virtio", "e1000", "e1000e", "rtl8139"),
-            "hw_video_model": _text("Video card", "Video card that is emulated.", "virtio", "vga", "cirrus", "qxl", "none"),
+            "hw_disk_bus": _text(
+                "Disk bus", "Where disks are attached.", "virtio", "scsi", "sata", "ide", "usb"
+            ),
+            "hw_cdrom_bus": _text(
+                "CD-ROM bus", "Where CD-ROMs are attached.", "sata", "ide", "scsi", "virtio"
+            ),
+            "hw_vif_model": _text(
+                "Network card", "Network card that is emulated.", "virtio", "e1000", "e1000e", "rtl8139"
+            ),
+            "hw_video_model": _text(
+                "Video card", "Video card that is emulated.", "virtio", "vga", "cirrus", "qxl", "none"
+            ),
             "hw_rng_model": _text("Random numbers", "Device that gives random numbers.", "virtio"),
             "hw_rescue_device": _text("Rescue device", "What a rescue disk appears as.", "disk", "cdrom"),
-            "hw_rescue_bus": _text("Rescue bus", "Where a rescue disk is attached.", "virtio", "scsi", "sata", "ide", "usb"),
+            "hw_rescue_bus": _text(
+                "Rescue bus", "Where a rescue disk is attached.", "virtio", "scsi", "sata", "ide", "usb"
+            ),
             "hw_qemu_guest_agent": _yes_no("Guest agent", "The system runs the QEMU guest agent."),
             "os_require_quiesce": _yes_no("Quiesce", "Snapshots are taken only with file systems frozen."),
         },
@@ -104,8 +118,12 @@ STANDARD = (
         "Whether virtual processors have host processors to themselves.",
         _HARDWARE,
         {
-            "cpu_policy": _text("Policy", "Host processors are shared or dedicated.", "shared", "dedicated", "mixed"),
-            "cpu_thread_policy": _text("Thread policy", "Use of hyperthreads.", "prefer", "isolate", "require"),
+            "cpu_policy": _text(
+                "Policy", "Host processors are shared or dedicated.", "shared", "dedicated", "mixed"
+            ),
+            "cpu_thread_policy": _text(
+                "Thread policy", "Use of hyperthreads.", "prefer", "isolate", "require"
+            ),
         },
     ),
     Standard(
@@ -113,7 +131,11 @@ STANDARD = (
         "Watchdog",
         "What happens when a server's system hangs.",
         _HARDWARE,
-        {"watchdog_action": _text("Action", "Taken when the watchdog fires.", "disabled", "reset", "poweroff", "pause", "none")},
+        {
+            "watchdog_action": _text(
+                "Action", "Taken when the watchdog fires.", "disabled", "reset", "poweroff", "pause", "none"
+            )
+        },
     ),
     Standard(
         "OS::Compute::Quota",
@@ -160,8 +182,18 @@ def load(tx: Tx, cloud: Cloud) -> None:
             )
         )
         for kind, prefix, target in standard.about:
-            about.append({"namespace_id": id, "resource_type": kind, "prefix": prefix, "properties_target": target, **times})
+            about.append(
+                {
+                    "namespace_id": id,
+                    "resource_type": kind,
+                    "prefix": prefix,
+                    "properties_target": target,
+                    **times,
+                }
+            )
         for name, schema in standard.properties.items():
-            properties.append({"id": ids.uuid4(), "namespace_id": id, "name": name, "schema": schema, **times})
+            properties.append(
+                {"id": ids.uuid4(), "namespace_id": id, "name": name, "schema": schema, **times}
+            )
     tx.execute(sa.insert(metadef_association), about)
     tx.execute(sa.insert(metadef_property), properties)

@@ -26,7 +26,9 @@ PORTS = {"http": 80, "https": 443}
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Ways to write an IPv4 address as an IPv6 one that a gateway would turn back.
-_TRANSLATED = [ipaddress.IPv6Network(n) for n in ("64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16", "::/96")]
+_TRANSLATED = [
+    ipaddress.IPv6Network(n) for n in ("64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16", "::/96")
+]
 
 
 class Refused(Exception):
@@ -101,7 +103,9 @@ def check(uri: str, allowed: Allowed) -> Target:
     if literal is not None:
         _judge_port(target, literal, allowed)
         judge(literal, allowed, uri)
-    elif (bare == "localhost" or bare.endswith(".localhost")) and not allowed.address(ipaddress.ip_address("127.0.0.1")):
+    elif (bare == "localhost" or bare.endswith(".localhost")) and not allowed.address(
+        ipaddress.ip_address("127.0.0.1")
+    ):
         raise _filtered(uri, "it is the cloud's own")
     elif target.port not in allowed.ports and not any(allowed._networks()):
         raise _filtered(uri, f"port {target.port} is not allowed")
@@ -157,7 +161,9 @@ def _addresses(target: Target, allowed: Allowed) -> list[Address]:
         found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as e:
         raise Refused(f"Host {target.host} was not found") from e
-    addresses = list(dict.fromkeys(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found))
+    addresses = list(
+        dict.fromkeys(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found)
+    )
     if not target.named:
         for address in addresses:
             judge(address, allowed, target.base)
@@ -217,7 +223,11 @@ def _request(target: Target, addresses: list[Address]) -> tuple[_Pinned, http.cl
     for address in addresses:
         connection = _Pinned(target, address)
         try:
-            connection.request("GET", target.path, headers={"Accept-Encoding": "identity", "User-Agent": "stackling", "Accept": "*/*"})
+            connection.request(
+                "GET",
+                target.path,
+                headers={"Accept-Encoding": "identity", "User-Agent": "stackling", "Accept": "*/*"},
+            )
             return connection, connection.getresponse()
         except (OSError, http.client.HTTPException, ValueError) as e:
             connection.close()

@@ -21,7 +21,11 @@ _METADEF_CHANGES = (
 )
 
 RULES = (
-    Rule("add_image", "role:admin or (role:member and project_id:%(project_id)s and project_id:%(owner)s)", "Create an image"),
+    Rule(
+        "add_image",
+        "role:admin or (role:member and project_id:%(project_id)s and project_id:%(owner)s)",
+        "Create an image",
+    ),
     Rule("delete_image", _OWNER, "Delete an image"),
     Rule("get_image", f"role:admin or (role:reader and ({_SEEN}))", "Show an image"),
     Rule("get_images", "role:admin or (role:reader and project_id:%(project_id)s)", "List images"),
@@ -34,8 +38,16 @@ RULES = (
     Rule("reactivate", _OWNER, "Reactivate an image"),
     Rule("add_member", _OWNER, "Share an image with a project"),
     Rule("delete_member", _OWNER, "Take back a share"),
-    Rule("get_member", "role:admin or (role:reader and (project_id:%(project_id)s or project_id:%(member_id)s))", "Show a member"),
-    Rule("get_members", "role:admin or (role:reader and (project_id:%(project_id)s or project_id:%(member_id)s))", "List members"),
+    Rule(
+        "get_member",
+        "role:admin or (role:reader and (project_id:%(project_id)s or project_id:%(member_id)s))",
+        "Show a member",
+    ),
+    Rule(
+        "get_members",
+        "role:admin or (role:reader and (project_id:%(project_id)s or project_id:%(member_id)s))",
+        "List members",
+    ),
     Rule("modify_member", _MEMBER, "Accept or reject a shared image"),
     Rule("stores_info_detail", "role:admin", "Show the stores in detail"),
     Rule("copy_image", "role:admin", "Copy an image to more stores"),
@@ -44,7 +56,15 @@ RULES = (
     Rule("get_tasks", _ANYONE, "List tasks"),
     Rule("add_task", _ANYONE, "Create a task"),
     *(Rule(f"get_metadef_{what}", _DEFINED, f"Show a metadata definition's {what}") for what in _SHOWN),
-    Rule("get_metadef_namespaces", "role:admin or (role:reader and project_id:%(project_id)s)", "List metadata definitions"),
-    Rule("list_metadef_resource_types", "role:admin or (role:reader and project_id:%(project_id)s)", "List kinds of resources"),
+    Rule(
+        "get_metadef_namespaces",
+        "role:admin or (role:reader and project_id:%(project_id)s)",
+        "List metadata definitions",
+    ),
+    Rule(
+        "list_metadef_resource_types",
+        "role:admin or (role:reader and project_id:%(project_id)s)",
+        "List kinds of resources",
+    ),
     *(Rule(name, "role:admin", "Change metadata definitions") for name in _METADEF_CHANGES),
 )

@@ -247,7 +247,9 @@ def _by_token(cloud: Cloud, part: ByToken) -> Proof:
     try:
         found = token.tokens(cloud).look(part.id)
     except Unauthorized as e:
-        raise NotFound("Could not find token.", detail=e.detail) from None  # upstream's one login that isn't 401
+        raise NotFound(
+            "Could not find token.", detail=e.detail
+        ) from None  # upstream's one login that isn't 401
     if found.payload.trust or found.payload.access_token:
         raise Forbidden("A token that stands for somebody else can't be exchanged for another.")
     methods = [*found.payload.method_names, "token"]

@@ -34,7 +34,9 @@ def rows(tx: Tx) -> list[Row]:
 def service_providers(tx: Tx) -> list[dict[str, str]]:
     """The enabled service providers, as tokens carry them."""
     table = service_provider.c
-    query = sa.select(table.id, table.auth_url, table.sp_url).where(table.enabled.is_(True)).order_by(table.id)
+    query = (
+        sa.select(table.id, table.auth_url, table.sp_url).where(table.enabled.is_(True)).order_by(table.id)
+    )
     return [{"id": row.id, "auth_url": row.auth_url, "sp_url": row.sp_url} for row in tx.execute(query)]
 
 

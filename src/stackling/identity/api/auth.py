@@ -80,7 +80,9 @@ class Projects(Resource):
     def on_get(self, req: Request, resp: Response) -> None:
         caller = rest.caller(req)
         with self.db.read() as tx:
-            query = project_actions.of_user(tx, caller.user_id, self.cloud.clock.now()).where(project.c.enabled.is_(True))
+            query = project_actions.of_user(tx, caller.user_id, self.cloud.clock.now()).where(
+                project.c.enabled.is_(True)
+            )
             rows = list(tx.execute(filtered(req, query, project, "name").order_by(project.c.id)))
             made = project_api.many(self, req, tx, rows)
         resp.media = self.listed(req, "projects", made)

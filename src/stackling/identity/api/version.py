@@ -18,7 +18,10 @@ class _Discovery(Resource):
         """Answer with the JSON Home if that is asked for."""
         if "application/json-home" not in (req.get_header("Accept") or ""):
             return False
-        resp.content_type, resp.data = "application/json-home", msgspec.json.encode(home.document(self.paths, prefix))
+        resp.content_type, resp.data = (
+            "application/json-home",
+            msgspec.json.encode(home.document(self.paths, prefix)),
+        )
         return True
 
     def version(self, req: Request) -> dict[str, Any]:

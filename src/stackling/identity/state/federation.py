@@ -39,9 +39,7 @@ mapping = Table(
 protocol = Table(
     "identity_federation_protocol",
     metadata,
-    Column(
-        "idp_id", String(64), ForeignKey("identity_provider.id", ondelete="CASCADE"), primary_key=True
-    ),
+    Column("idp_id", String(64), ForeignKey("identity_provider.id", ondelete="CASCADE"), primary_key=True),
     Column("id", String(64), primary_key=True),
     Column("mapping_id", String(64), nullable=False),  # upstream lets a mapping go before its protocols
     Column("remote_id_attribute", String(64)),

@@ -63,9 +63,7 @@ def on_system() -> sa.ColumnElement[bool]:
     return sa.and_(table.target == SYSTEM, table.inherited.is_(False))
 
 
-def roles_of(
-    tx: Tx, user_id: str, where: sa.ColumnElement[bool], now: datetime | None = None
-) -> list[Row]:
+def roles_of(tx: Tx, user_id: str, where: sa.ColumnElement[bool], now: datetime | None = None) -> list[Row]:
     """The global roles that a user has where `where` says, implied ones included, by name."""
     query = sa.select(assignment.c.role_id).where(actors(user_id, now), where).distinct()
     return expand(tx, tx.execute(query).scalars())

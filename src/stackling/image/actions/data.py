@@ -88,7 +88,9 @@ def alive(cloud: Cloud, row: Row, source: Iterator[bytes]) -> Iterator[bytes]:
 
 
 @contextmanager
-def _arriving(cloud: Cloud, caller: Caller, id: str, state: State, length: int | None) -> Iterator[tuple[Row, Incoming]]:
+def _arriving(
+    cloud: Cloud, caller: Caller, id: str, state: State, length: int | None
+) -> Iterator[tuple[Row, Incoming]]:
     """Data is on its way to an image. Left by an error, nothing is kept and the image is queued again."""
     with cloud.db.begin() as tx:
         row = _begin(tx, cloud, caller, id, state, length)
@@ -99,7 +101,9 @@ def _arriving(cloud: Cloud, caller: Caller, id: str, state: State, length: int |
         incoming.drop()
         with cloud.db.begin() as tx:
             mine = sa.and_(image.c.id == id, image.c.upload == row.upload)
-            tx.execute(sa.update(image).where(mine).values(state=State.QUEUED, upload=None, heard_at=None, size=None))
+            tx.execute(
+                sa.update(image).where(mine).values(state=State.QUEUED, upload=None, heard_at=None, size=None)
+            )
         if isinstance(e, InspectionError):
             raise BadRequest(e.reason) from e
         if isinstance(e, OSError):
@@ -109,7 +113,9 @@ def _arriving(cloud: Cloud, caller: Caller, id: str, state: State, length: int |
 
 def _fits(cloud: Cloud, id: str, size: int) -> None:
     if size > cloud.config.image.max_size_gib << 30:
-        raise TooLarge(f"Image {id} is larger than {cloud.config.image.max_size_gib} GiB, the largest accepted.")
+        raise TooLarge(
+            f"Image {id} is larger than {cloud.config.image.max_size_gib} GiB, the largest accepted."
+        )
 
 
 def _complete(incoming: Incoming, id: str, length: int | None) -> None:

@@ -44,7 +44,11 @@ class NewImage(Struct, kw_only=True):
 
 
 def _of_many(table: sa.Table, order: str) -> sa.Select[Any]:
-    return sa.select(table).where(table.c.image_id.in_(sa.bindparam("ids", expanding=True))).order_by(table.c[order])
+    return (
+        sa.select(table)
+        .where(table.c.image_id.in_(sa.bindparam("ids", expanding=True)))
+        .order_by(table.c[order])
+    )
 
 
 # Statements of every request are built once: building them costs more than running them.
@@ -99,17 +103,23 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewImage) -> Row:
 def set_properties(tx: Tx, id: str, wanted: Mapping[str, str | None]) -> None:
     """The image has these properties and no others. Raises TooLarge."""
     if len(wanted) > MOST_PROPERTIES:
-        raise TooLarge(f"The limit has been exceeded on the number of allowed image properties. Attempted: {len(wanted)}, Maximum: {MOST_PROPERTIES}")
+        raise TooLarge(
+            f"The limit has been exceeded on the number of allowed image properties. Attempted: {len(wanted)}, Maximum: {MOST_PROPERTIES}"
+        )
     tx.execute(sa.delete(image_property).where(image_property.c.image_id == id))
     if wanted:
-        tx.execute(sa.insert(image_property), [{"image_id": id, "name": n, "value": v} for n, v in wanted.items()])
+        tx.execute(
+            sa.insert(image_property), [{"image_id": id, "name": n, "value": v} for n, v in wanted.items()]
+        )
 
 
 def set_tags(tx: Tx, id: str, wanted: Iterable[str]) -> None:
     """The image has these tags and no others. Raises TooLarge."""
     tags = dict.fromkeys(wanted)
     if len(tags) > MOST_TAGS:
-        raise TooLarge(f"The limit has been exceeded on the number of allowed image tags. Attempted: {len(tags)}, Maximum: {MOST_TAGS}")
+        raise TooLarge(
+            f"The limit has been exceeded on the number of allowed image tags. Attempted: {len(tags)}, Maximum: {MOST_TAGS}"
+        )
     tx.execute(sa.delete(image_tag).where(image_tag.c.image_id == id))
     if tags:
         tx.execute(sa.insert(image_tag), [{"image_id": id, "value": t} for t in tags])
@@ -226,7 +236,9 @@ def set_active(tx: Tx, cloud: Cloud, caller: Caller, id: str, active: bool) -> N
         raise Forbidden(f"Not allowed to {word} image in status '{row.state}'")
     wanted = State.ACTIVE if active else State.DEACTIVATED
     if row.state != wanted:
-        tx.execute(sa.update(image).where(image.c.id == id).values(state=wanted, updated_at=cloud.clock.now()))
+        tx.execute(
+            sa.update(image).where(image.c.id == id).values(state=wanted, updated_at=cloud.clock.now())
+        )
 
 
 def add_tag(tx: Tx, cloud: Cloud, caller: Caller, id: str, tag: str) -> None:
@@ -262,7 +274,9 @@ def for_boot(tx: Tx, cloud: Cloud, caller: Caller, image_id: str) -> Row:
     if row.state != State.ACTIVE:
         raise BadRequest(f"Image {image_id} is not active: its status is {row.state}.")
     if row.disk_format not in BOOTABLE_FORMATS:
-        raise BadRequest(f"Image {image_id} has disk format {row.disk_format}; a disk needs {' or '.join(BOOTABLE_FORMATS)}.")
+        raise BadRequest(
+            f"Image {image_id} has disk format {row.disk_format}; a disk needs {' or '.join(BOOTABLE_FORMATS)}."
+        )
     return row
 
 
@@ -305,9 +319,13 @@ def register(
         while chunk := file.read(1 << 20):
             md5.update(chunk)
             sha512.update(chunk)
-    same = sa.and_(image.c.name == name, image.c.os_hash_value == sha512.hexdigest(), image.c.project_id == project_id)
+    same = sa.and_(
+        image.c.name == name, image.c.os_hash_value == sha512.hexdigest(), image.c.project_id == project_id
+    )
     files = store.of(cloud)
-    known = tx.execute(sa.select(image).where(same, image.c.state == State.ACTIVE).order_by(image.c.created_at)).first()
+    known = tx.execute(
+        sa.select(image).where(same, image.c.state == State.ACTIVE).order_by(image.c.created_at)
+    ).first()
     if known is not None and files.path(known.id).exists():
         return known
     id = known.id if known is not None else ids.uuid4()

@@ -46,14 +46,23 @@ def allowed(cloud: Cloud) -> download.Allowed:
 
 
 def start(
-    tx: Tx, cloud: Cloud, caller: Caller, id: str, source: Source, *, stores: Sequence[str], request: Mapping[str, Any]
+    tx: Tx,
+    cloud: Cloud,
+    caller: Caller,
+    id: str,
+    source: Source,
+    *,
+    stores: Sequence[str],
+    request: Mapping[str, Any],
 ) -> Row:
     """Have an image's data imported; `request` is kept in the task as it was sent.
 
     Raises NotFound, Forbidden, Conflict (the image's status, formats or store), BadRequest (the method or its source).
     """
     if source.method not in METHODS:
-        raise BadRequest(f"Unknown import method name '{source.method[:64]}'. There are: {', '.join(METHODS)}.")
+        raise BadRequest(
+            f"Unknown import method name '{source.method[:64]}'. There are: {', '.join(METHODS)}."
+        )
     if source.method == COPY:
         row = find(tx, caller, id)
         caller.may("copy_image", target(row))
@@ -65,7 +74,9 @@ def start(
     _check_source(cloud, source)
     _check_image(row, source.method)
     input = {"image_id": id, "import_req": dict(request), "backend": list(stores)}
-    made = task.create(tx, cloud, caller, type=Type.API_IMAGE_IMPORT, image_id=id, project_id=row.project_id, input=input)
+    made = task.create(
+        tx, cloud, caller, type=Type.API_IMAGE_IMPORT, image_id=id, project_id=row.project_id, input=input
+    )
     _take(tx, cloud, row, made.id)
     return made
 
@@ -82,7 +93,9 @@ def _check_source(cloud: Cloud, source: Source) -> None:
         raise BadRequest(f"Invalid input for field/attribute uri: {source.method} has none, only {WEB}")
     if source.method == GLANCE:
         if not source.image_id or not source.region:
-            raise BadRequest("'glance_image_id' and 'glance_region' are required for the glance-download import method.")
+            raise BadRequest(
+                "'glance_image_id' and 'glance_region' are required for the glance-download import method."
+            )
         if not ids.is_uuid(source.image_id):
             raise BadRequest("Remote image id does not look like a UUID: glance_image_id")
 
@@ -101,7 +114,12 @@ def _check_image(row: Row, method: str) -> None:
 
 def _take(tx: Tx, cloud: Cloud, row: Row, task_id: str) -> None:
     """The image belongs to a task now, unless another was quicker."""
-    free = sa.and_(image.c.id == row.id, image.c.state == row.state, image.c.import_task.is_(None), image.c.upload.is_(None))
+    free = sa.and_(
+        image.c.id == row.id,
+        image.c.state == row.state,
+        image.c.import_task.is_(None),
+        image.c.upload.is_(None),
+    )
     state = row.state if row.state == State.ACTIVE else State.IMPORTING
     values = {"state": state, "import_task": task_id, "imported": "running", "updated_at": cloud.clock.now()}
     if not tx.execute(sa.update(image).where(free).values(**values)).rowcount:
@@ -116,7 +134,9 @@ def start_new(tx: Tx, cloud: Cloud, caller: Caller, want: NewImage, uri: str, in
     _check_source(cloud, source)
     row = create(tx, cloud, caller, want)
     _check_image(row, WEB)
-    made = task.create(tx, cloud, caller, type=Type.IMPORT, image_id=row.id, project_id=row.project_id, input=input)
+    made = task.create(
+        tx, cloud, caller, type=Type.IMPORT, image_id=row.id, project_id=row.project_id, input=input
+    )
     _take(tx, cloud, row, made.id)
     return made
 
@@ -124,7 +144,9 @@ def start_new(tx: Tx, cloud: Cloud, caller: Caller, want: NewImage, uri: str, in
 # -- for the steps of a task -------------------------------------------------------------------------------------------
 
 
-def keep(tx: Tx, image_id: str, task_id: str, columns: Mapping[str, Any], following: Mapping[str, str | None]) -> bool:
+def keep(
+    tx: Tx, image_id: str, task_id: str, columns: Mapping[str, Any], following: Mapping[str, str | None]
+) -> bool:
     """The data of an image is there. False: the image is gone or no longer this task's."""
     mine = sa.and_(image.c.id == image_id, image.c.import_task == task_id, image.c.state == State.IMPORTING)
     if not tx.execute(sa.update(image).where(mine).values(**columns)).rowcount:
@@ -132,7 +154,10 @@ def keep(tx: Tx, image_id: str, task_id: str, columns: Mapping[str, Any], follow
     if following:
         names = sa.and_(image_property.c.image_id == image_id, image_property.c.name.in_(list(following)))
         tx.execute(sa.delete(image_property).where(names))
-        tx.execute(sa.insert(image_property), [{"image_id": image_id, "name": n, "value": v} for n, v in following.items()])
+        tx.execute(
+            sa.insert(image_property),
+            [{"image_id": image_id, "name": n, "value": v} for n, v in following.items()],
+        )
     return True
 
 
@@ -145,7 +170,13 @@ def failed(tx: Tx, cloud: Cloud, image_id: str, task_id: str, *, new: bool) -> N
     """The image is queued again; one that was made for its import goes."""
     mine = sa.and_(image.c.id == image_id, image.c.import_task == task_id, image.c.state == State.IMPORTING)
     if not new:
-        values = {"state": State.QUEUED, "import_task": None, "imported": "failed", "size": None, "updated_at": cloud.clock.now()}
+        values = {
+            "state": State.QUEUED,
+            "import_task": None,
+            "imported": "failed",
+            "size": None,
+            "updated_at": cloud.clock.now(),
+        }
         tx.execute(sa.update(image).where(mine).values(**values))
     elif tx.execute(sa.delete(image).where(mine)).rowcount:
         for table in (image_property, image_tag):

@@ -32,12 +32,20 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, image_id: str, member_id: str) 
     _shared(row)
     count = sa.select(sa.func.count()).select_from(image_member).where(image_member.c.image_id == image_id)
     if tx.execute(count).scalar_one() >= MOST_MEMBERS:
-        raise TooLarge(f"The limit has been exceeded on the number of allowed image members for this image. Maximum: {MOST_MEMBERS}")
+        raise TooLarge(
+            f"The limit has been exceeded on the number of allowed image members for this image. Maximum: {MOST_MEMBERS}"
+        )
     this = sa.and_(image_member.c.image_id == image_id, image_member.c.member_id == member_id)
     if tx.execute(sa.select(image_member.c.image_id).where(this)).first():
         raise Conflict(f"Project {member_id} is already associated with image {image_id}.")
     now = cloud.clock.now()
-    new = {"image_id": image_id, "member_id": member_id, "status": Status.PENDING, "created_at": now, "updated_at": now}
+    new = {
+        "image_id": image_id,
+        "member_id": member_id,
+        "status": Status.PENDING,
+        "created_at": now,
+        "updated_at": now,
+    }
     return tx.execute(sa.insert(image_member).values(**new).returning(image_member)).one()
 
 
@@ -45,7 +53,9 @@ def listed(tx: Tx, caller: Caller, image_id: str) -> list[Row]:
     """The members of an image: all for its owner, only itself for a member. Raises NotFound, Forbidden."""
     row = find(tx, caller, image_id)
     _shared(row)
-    query = sa.select(image_member).where(image_member.c.image_id == image_id).order_by(image_member.c.created_at)
+    query = (
+        sa.select(image_member).where(image_member.c.image_id == image_id).order_by(image_member.c.created_at)
+    )
     if caller.can("get_members", target(row)):
         return list(tx.execute(query))
     caller.may("get_members", target(row, caller.project_id))

@@ -81,7 +81,9 @@ def _row(tx: Tx, kind: Kind, namespace: Row, name: str) -> Row:
     this = sa.and_(kind.table.c.namespace_id == namespace.id, kind.table.c.name == name)
     row = tx.execute(sa.select(kind.table).where(this)).first()
     if row is None:
-        raise NotFound(f"The metadata definition {kind.word} with name={name[:80]} was not found in namespace={namespace.name}.")
+        raise NotFound(
+            f"The metadata definition {kind.word} with name={name[:80]} was not found in namespace={namespace.name}."
+        )
     return row
 
 
@@ -105,7 +107,9 @@ def shown(tx: Tx, caller: Caller, kind: Kind, namespace: str, name: str) -> Row:
     return _row(tx, kind, get(tx, caller, namespace, kind.show_rule), name)
 
 
-def create(tx: Tx, cloud: Cloud, caller: Caller, kind: Kind, namespace: str, wanted: Sequence[Mapping[str, Any]]) -> list[Row]:
+def create(
+    tx: Tx, cloud: Cloud, caller: Caller, kind: Kind, namespace: str, wanted: Sequence[Mapping[str, Any]]
+) -> list[Row]:
     """Define something; each of `wanted` holds the columns, `name` among them. Raises NotFound, Forbidden, Conflict."""
     parent = changed(tx, caller, namespace, kind.add_rule if len(wanted) == 1 else kind.add_all_rule)
     return _insert(tx, cloud, kind, parent, wanted)
@@ -114,9 +118,13 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, kind: Kind, namespace: str, wan
 def _insert(tx: Tx, cloud: Cloud, kind: Kind, parent: Row, wanted: Sequence[Mapping[str, Any]]) -> list[Row]:
     names = [str(w["name"]) for w in wanted]
     mine = sa.and_(kind.table.c.namespace_id == parent.id, kind.table.c.name.in_(names))
-    taken = set(tx.execute(sa.select(kind.table.c.name).where(mine)).scalars()) | {n for n in names if names.count(n) > 1}
+    taken = set(tx.execute(sa.select(kind.table.c.name).where(mine)).scalars()) | {
+        n for n in names if names.count(n) > 1
+    }
     if taken:
-        raise Conflict(f"A metadata definition {kind.word} with name={min(taken)} already exists in namespace={parent.name}.")
+        raise Conflict(
+            f"A metadata definition {kind.word} with name={min(taken)} already exists in namespace={parent.name}."
+        )
     now = cloud.clock.now()
     made = []
     for want in wanted:
@@ -126,7 +134,14 @@ def _insert(tx: Tx, cloud: Cloud, kind: Kind, parent: Row, wanted: Sequence[Mapp
 
 
 def replace_all(
-    tx: Tx, cloud: Cloud, caller: Caller, kind: Kind, namespace: str, wanted: Sequence[Mapping[str, Any]], *, append: bool
+    tx: Tx,
+    cloud: Cloud,
+    caller: Caller,
+    kind: Kind,
+    namespace: str,
+    wanted: Sequence[Mapping[str, Any]],
+    *,
+    append: bool,
 ) -> list[Row]:
     """The namespace defines these and, unless `append`, no others. Raises NotFound, Forbidden, Conflict (a name twice)."""
     parent = changed(tx, caller, namespace, kind.add_all_rule)
@@ -136,16 +151,22 @@ def replace_all(
     return _insert(tx, cloud, kind, parent, wanted)
 
 
-def update(tx: Tx, cloud: Cloud, caller: Caller, kind: Kind, namespace: str, name: str, want: Mapping[str, Any]) -> Row:
+def update(
+    tx: Tx, cloud: Cloud, caller: Caller, kind: Kind, namespace: str, name: str, want: Mapping[str, Any]
+) -> Row:
     """Replace a definition, perhaps under a new name. Raises NotFound, Forbidden, Conflict (the new name is taken)."""
     parent = changed(tx, caller, namespace, kind.modify_rule)
     row = _row(tx, kind, parent, name)
     if want["name"] != name:
         other = sa.and_(kind.table.c.namespace_id == parent.id, kind.table.c.name == want["name"])
         if tx.execute(sa.select(kind.table.c.id).where(other)).first():
-            raise Conflict(f"A metadata definition {kind.word} with name={want['name']} already exists in namespace={namespace}.")
+            raise Conflict(
+                f"A metadata definition {kind.word} with name={want['name']} already exists in namespace={namespace}."
+            )
     values = {**want, "updated_at": cloud.clock.now()}
-    return tx.execute(sa.update(kind.table).where(kind.table.c.id == row.id).values(**values).returning(kind.table)).one()
+    return tx.execute(
+        sa.update(kind.table).where(kind.table.c.id == row.id).values(**values).returning(kind.table)
+    ).one()
 
 
 def delete(tx: Tx, caller: Caller, kind: Kind, namespace: str, name: str) -> None:

@@ -15,7 +15,11 @@ from stackling.base.listing import page
 from stackling.image.state.metadef import Visibility, metadef_association, metadef_namespace
 
 SORT_KEYS = ("created_at", "updated_at", "namespace", "display_name", "visibility", "owner")
-_COLUMNS = {**{c.key: c for c in metadef_namespace.c}, "namespace": metadef_namespace.c.name, "owner": metadef_namespace.c.project_id}
+_COLUMNS = {
+    **{c.key: c for c in metadef_namespace.c},
+    "namespace": metadef_namespace.c.name,
+    "owner": metadef_namespace.c.project_id,
+}
 
 
 class Wanted(Struct, kw_only=True):
@@ -104,7 +108,9 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, name: str, want: Wanted) -> Row
         _free(tx, want.name)
     values = {**_values(want, want.owner or row.project_id), "updated_at": cloud.clock.now()}
     this = metadef_namespace.c.id == row.id
-    return tx.execute(sa.update(metadef_namespace).where(this).values(**values).returning(metadef_namespace)).one()
+    return tx.execute(
+        sa.update(metadef_namespace).where(this).values(**values).returning(metadef_namespace)
+    ).one()
 
 
 def delete(tx: Tx, caller: Caller, name: str) -> None:
@@ -124,7 +130,9 @@ def listed(tx: Tx, caller: Caller, want: Search) -> list[Row]:
     if want.visibility is not None:
         query = query.where(metadef_namespace.c.visibility == want.visibility)
     if want.resource_types:
-        about = sa.select(metadef_association.c.namespace_id).where(metadef_association.c.resource_type.in_(want.resource_types))
+        about = sa.select(metadef_association.c.namespace_id).where(
+            metadef_association.c.resource_type.in_(want.resource_types)
+        )
         query = query.where(metadef_namespace.c.id.in_(about))
     after = get(tx, caller, want.marker) if want.marker is not None else None
     sort = [(_COLUMNS[want.sort_key], want.falling), (metadef_namespace.c.id, want.falling)]

@@ -32,7 +32,10 @@ def prefix(tx: Tx, namespace: Row, resource_type: str) -> str:
 
 
 def _row(tx: Tx, namespace: Row, resource_type: str) -> Row:
-    this = sa.and_(metadef_association.c.namespace_id == namespace.id, metadef_association.c.resource_type == resource_type)
+    this = sa.and_(
+        metadef_association.c.namespace_id == namespace.id,
+        metadef_association.c.resource_type == resource_type,
+    )
     row = tx.execute(sa.select(metadef_association).where(this)).first()
     if row is None:
         raise NotFound(
@@ -57,7 +60,9 @@ def associate(
     Raises NotFound, Forbidden, Conflict (it is already).
     """
     parent = changed(tx, caller, namespace, "add_metadef_resource_type_association")
-    this = sa.and_(metadef_association.c.namespace_id == parent.id, metadef_association.c.resource_type == resource_type)
+    this = sa.and_(
+        metadef_association.c.namespace_id == parent.id, metadef_association.c.resource_type == resource_type
+    )
     if tx.execute(sa.select(metadef_association.c.resource_type).where(this)).first():
         raise Conflict(
             f"The metadata definition resource-type association of resource-type={resource_type}"
@@ -66,7 +71,13 @@ def associate(
     now = cloud.clock.now()
     times = {"created_at": now, "updated_at": now}
     db.upsert(tx, metadef_resource_type, {"name": resource_type, **times}, {}, key=("name",))
-    values = {"namespace_id": parent.id, "resource_type": resource_type, "prefix": prefix, "properties_target": properties_target, **times}
+    values = {
+        "namespace_id": parent.id,
+        "resource_type": resource_type,
+        "prefix": prefix,
+        "properties_target": properties_target,
+        **times,
+    }
     return tx.execute(sa.insert(metadef_association).values(**values).returning(metadef_association)).one()
 
 
@@ -75,5 +86,8 @@ def dissociate(tx: Tx, caller: Caller, namespace: str, resource_type: str) -> No
     parent = changed(tx, caller, namespace, "remove_metadef_resource_type_association")
     row = _row(tx, parent, resource_type)
     unprotected(parent)
-    this = sa.and_(metadef_association.c.namespace_id == row.namespace_id, metadef_association.c.resource_type == resource_type)
+    this = sa.and_(
+        metadef_association.c.namespace_id == row.namespace_id,
+        metadef_association.c.resource_type == resource_type,
+    )
     tx.execute(sa.delete(metadef_association).where(this))

@@ -17,7 +17,12 @@ from stackling.image.state.image import Visibility, image, image_property, image
 from stackling.image.state.member import Status, image_member
 
 SORT_KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at")
-COLUMNS = {**{c.key: c for c in image.c}, "status": image.c.state, "owner": image.c.project_id, "os_hidden": image.c.hidden}
+COLUMNS = {
+    **{c.key: c for c in image.c},
+    "status": image.c.state,
+    "owner": image.c.project_id,
+    "os_hidden": image.c.hidden,
+}
 
 
 class Search(Struct, kw_only=True):
@@ -56,7 +61,9 @@ def listed(tx: Tx, caller: Caller, want: Search) -> list[Row]:
     if want.visibility not in (None, "all"):
         query = query.where(image.c.visibility == want.visibility)
     elif want.visibility is None:
-        query = query.where(sa.or_(image.c.visibility != Visibility.COMMUNITY, image.c.project_id == caller.project_id))
+        query = query.where(
+            sa.or_(image.c.visibility != Visibility.COMMUNITY, image.c.project_id == caller.project_id)
+        )
     for name, values in want.equal:
         query = query.where(COLUMNS[name].in_(values))
     for name, word, when in want.times:

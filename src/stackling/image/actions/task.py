@@ -33,7 +33,16 @@ class Search(Struct, kw_only=True):
     marker: str | None = None
 
 
-def create(tx: Tx, cloud: Cloud, caller: Caller, *, type: Type, image_id: str, project_id: str, input: Mapping[str, Any]) -> Row:
+def create(
+    tx: Tx,
+    cloud: Cloud,
+    caller: Caller,
+    *,
+    type: Type,
+    image_id: str,
+    project_id: str,
+    input: Mapping[str, Any],
+) -> Row:
     """Record a task and have it worked on."""
     now = cloud.clock.now()
     values = {

@@ -45,7 +45,10 @@ def routes(cloud: Cloud) -> Iterable[tuple[str, object]]:
     yield "/v2/metadefs/namespaces", metadef_namespace.Namespaces(cloud)
     yield "/v2/metadefs/namespaces/{namespace}", metadef_namespace.Namespace(cloud)
     yield "/v2/metadefs/namespaces/{namespace}/resource_types", metadef_resource_type.Associations(cloud)
-    yield "/v2/metadefs/namespaces/{namespace}/resource_types/{name}", metadef_resource_type.Association(cloud)
+    yield (
+        "/v2/metadefs/namespaces/{namespace}/resource_types/{name}",
+        metadef_resource_type.Association(cloud),
+    )
     yield "/v2/metadefs/namespaces/{namespace}/objects", metadef_definition.Objects(cloud)
     yield "/v2/metadefs/namespaces/{namespace}/objects/{name}", metadef_definition.Object(cloud)
     yield "/v2/metadefs/namespaces/{namespace}/properties", metadef_definition.Properties(cloud)

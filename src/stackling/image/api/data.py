@@ -83,7 +83,9 @@ def _range(req: Request, size: int) -> tuple[int, int]:
         return 0, size - 1
     start, dash, end = text.strip().partition("-")
     well = dash and (not start or start.isdigit()) and (not end or end.isdigit()) and (start or end)
-    refused = RangeNotSatisfiable("The range asked for is not within the image.", headers={"Content-Range": f"bytes */{size}"})
+    refused = RangeNotSatisfiable(
+        "The range asked for is not within the image.", headers={"Content-Range": f"bytes */{size}"}
+    )
     if not well or len(text) > 64:
         raise refused
     if not start:

@@ -15,7 +15,9 @@ def envelope(problem: Problem) -> Envelope:
     says = problem.error.says
     if "json" in problem.accept:
         detail = "" if problem.kind in ("route", "method") else html.escape(says, quote=False)
-        return Envelope({"message": f"{detail}<br /><br />\n\n\n", "code": code, "title": title}, status=status)
+        return Envelope(
+            {"message": f"{detail}<br /><br />\n\n\n", "code": code, "title": title}, status=status
+        )
     page = (
         f"<html>\n <head>\n  <title>{code}</title>\n </head>\n <body>\n  <h1>{code}</h1>\n"
         f"  {html.escape(says, quote=False)}<br /><br />\n\n\n\n </body>\n</html>"

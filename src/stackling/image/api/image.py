@@ -22,9 +22,35 @@ from stackling.image.inspection import DISK_FORMATS
 from stackling.image.state.image import State, Visibility
 
 READ_ONLY = frozenset(
-    ["created_at", "updated_at", "status", "checksum", "size", "virtual_size", "direct_url", "self", "file", "schema", "os_hash_algo", "os_hash_value"]
+    [
+        "created_at",
+        "updated_at",
+        "status",
+        "checksum",
+        "size",
+        "virtual_size",
+        "direct_url",
+        "self",
+        "file",
+        "schema",
+        "os_hash_algo",
+        "os_hash_value",
+    ]
 )
-RESERVED = frozenset(["location", "locations", "deleted", "deleted_at", "direct_url", "self", "file", "schema", "stores", "os_hash_algo"])
+RESERVED = frozenset(
+    [
+        "location",
+        "locations",
+        "deleted",
+        "deleted_at",
+        "direct_url",
+        "self",
+        "file",
+        "schema",
+        "stores",
+        "os_hash_algo",
+    ]
+)
 PATCH_TYPES = ("application/openstack-images-v2.1-json-patch", "application/openstack-images-v2.0-json-patch")
 
 Text = Annotated[str, Meta(max_length=255)]
@@ -58,7 +84,9 @@ def _base(values: dict[str, Any]) -> Base:
     for name, allowed in (("disk_format", DISK_FORMATS), ("container_format", image.CONTAINER_FORMATS)):
         value = getattr(made, name)
         if value is not UNSET and value is not None and value not in allowed:
-            raise BadRequest(f"Invalid input for field/attribute {name}: {value[:64]!r} is none of {', '.join(allowed)}")
+            raise BadRequest(
+                f"Invalid input for field/attribute {name}: {value[:64]!r} is none of {', '.join(allowed)}"
+            )
     return made
 
 
@@ -203,12 +231,15 @@ class Image:
         kind = (req.content_type or "").partition(";")[0].strip()
         if kind not in PATCH_TYPES:
             raise UnsupportedMediaType(
-                f"Images are changed with a patch of type {PATCH_TYPES[0]}.", headers={"Accept-Patch": ", ".join(PATCH_TYPES)}
+                f"Images are changed with a patch of type {PATCH_TYPES[0]}.",
+                headers={"Accept-Patch": ", ".join(PATCH_TYPES)},
             )
         changes = _changes(json_body(req), old=kind == PATCH_TYPES[1])
         with self.cloud.db.begin() as tx:
             row = image.find(tx, caller(req), image_id)
-            patched = _Patched(row, image.properties(tx, image_id), image.tags_of(tx, [image_id]).get(image_id, []))
+            patched = _Patched(
+                row, image.properties(tx, image_id), image.tags_of(tx, [image_id]).get(image_id, [])
+            )
             for op, path, value in changes:
                 patched.apply(op, path, value)
             row = image.update(
@@ -238,7 +269,9 @@ def _changes(given: Any, *, old: bool) -> list[Change]:
         if old and op is None:
             named = [k for k in ("add", "replace", "remove") if k in change]
             if len(named) != 1:
-                raise BadRequest("Operation objects must contain exactly one member named 'add', 'replace' or 'remove'.")
+                raise BadRequest(
+                    "Operation objects must contain exactly one member named 'add', 'replace' or 'remove'."
+                )
             op, path = named[0], change[named[0]]
         if op not in ("add", "replace", "remove"):
             raise BadRequest(f"Operations must be 'add', 'replace' or 'remove', not {str(op)[:64]!r}.")

@@ -56,7 +56,9 @@ class Import:
         given: Any = json_body(req)
         want = convert(given, ImportRequest)
         if want.all_stores and (want.stores or req.get_header("X-Image-Meta-Store")):
-            raise BadRequest("All_stores parameter can't be used with x-image-meta-store header or stores parameter")
+            raise BadRequest(
+                "All_stores parameter can't be used with x-image-meta-store header or stores parameter"
+            )
         named = req.get_header("X-Image-Meta-Store")
         stores = want.stores if want.stores is not None else [named] if named else list(image_import.STORES)
         if not stores:

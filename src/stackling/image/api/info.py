@@ -14,7 +14,11 @@ class Import:
 
     def on_get(self, req: Request, resp: Response) -> None:
         resp.media = {
-            "import-methods": {"description": "Import methods available.", "type": "array", "value": list(METHODS)},
+            "import-methods": {
+                "description": "Import methods available.",
+                "type": "array",
+                "value": list(METHODS),
+            },
         }
 
 
@@ -35,7 +39,11 @@ class StoresDetail:
         caller(req).may("stores_info_detail")
         directory = str(store.of(self.cloud).directory)
         properties = {"data_dir": directory, "chunk_size": 1 << 20, "thin_provisioning": True}
-        resp.media = {"stores": [{"id": "file", "type": "file", "default": "true", "weight": 0, "properties": properties}]}
+        resp.media = {
+            "stores": [
+                {"id": "file", "type": "file", "default": "true", "weight": 0, "properties": properties}
+            ]
+        }
 
 
 class Usage:

@@ -45,7 +45,9 @@ class Members:
     def on_post(self, req: Request, resp: Response, image_id: str) -> None:
         wanted = _one_key(req, "member")
         if len(wanted) > 64:
-            raise BadRequest("Invalid input for field/attribute member: a project id has at most 64 characters")
+            raise BadRequest(
+                "Invalid input for field/attribute member: a project id has at most 64 characters"
+            )
         with self.cloud.db.begin() as tx:
             row = member.create(tx, self.cloud, caller(req), image_id, wanted)
         resp.media = view(row)
@@ -64,9 +66,13 @@ class Member:
     def on_put(self, req: Request, resp: Response, image_id: str, member_id: str) -> None:
         word = _one_key(req, "status")
         if word not in list(Status):
-            raise BadRequest(f"Invalid input for field/attribute status: {word[:64]!r} is none of {', '.join(Status)}")
+            raise BadRequest(
+                f"Invalid input for field/attribute status: {word[:64]!r} is none of {', '.join(Status)}"
+            )
         with self.cloud.db.begin() as tx:
-            resp.media = view(member.set_status(tx, self.cloud, caller(req), image_id, member_id, Status(word)))
+            resp.media = view(
+                member.set_status(tx, self.cloud, caller(req), image_id, member_id, Status(word))
+            )
 
     def on_delete(self, req: Request, resp: Response, image_id: str, member_id: str) -> None:
         with self.cloud.db.begin() as tx:

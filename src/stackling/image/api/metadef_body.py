@@ -128,7 +128,11 @@ def schema_columns(name: str, schema: Schema) -> dict[str, Any]:
 
 
 def _plain(schema: Schema) -> dict[str, Any]:
-    if schema.min_length is not UNSET and schema.max_length is not UNSET and schema.min_length > schema.max_length:
+    if (
+        schema.min_length is not UNSET
+        and schema.max_length is not UNSET
+        and schema.min_length > schema.max_length
+    ):
         raise BadRequest("Invalid input for field/attribute minLength: it is more than maxLength")
     made: dict[str, Any] = msgspec.to_builtins(schema)
     made.pop("name", None)
@@ -137,7 +141,12 @@ def _plain(schema: Schema) -> dict[str, Any]:
 
 def object_columns(given: Object) -> dict[str, Any]:
     properties = {name: _plain(schema) for name, schema in given.properties.items()}
-    return {"name": given.name, "description": given.description, "required": given.required, "properties": properties}
+    return {
+        "name": given.name,
+        "description": given.description,
+        "required": given.required,
+        "properties": properties,
+    }
 
 
 # -- views -------------------------------------------------------------------------------------------------------------
@@ -157,7 +166,14 @@ def _times(row: Row) -> dict[str, Any]:
 
 
 def association_view(row: Row) -> dict[str, Any]:
-    return _filled({"name": row.resource_type, "prefix": row.prefix, "properties_target": row.properties_target, **_times(row)})
+    return _filled(
+        {
+            "name": row.resource_type,
+            "prefix": row.prefix,
+            "properties_target": row.properties_target,
+            **_times(row),
+        }
+    )
 
 
 def object_view(namespace: str, row: Row, prefix: str = "") -> dict[str, Any]:
@@ -224,4 +240,6 @@ def limit(req: Request, default: int | None) -> int | None:
 
 def search(req: Request) -> metadef_definition.Search:
     key, falling = sorting(req, metadef_definition.SORT_KEYS)
-    return metadef_definition.Search(sort_key=key, falling=falling, limit=limit(req, None), marker=last(req, "marker"))
+    return metadef_definition.Search(
+        sort_key=key, falling=falling, limit=limit(req, None), marker=last(req, "marker")
+    )

@@ -114,7 +114,9 @@ class Properties(_Many):
 
     def on_post(self, req: Request, resp: Response, namespace: str) -> None:
         given = wire.sent(req, wire.NamedSchema)
-        resp.media = wire.property_view(self._add(req, resp, namespace, wire.schema_columns(given.name, given)))
+        resp.media = wire.property_view(
+            self._add(req, resp, namespace, wire.schema_columns(given.name, given))
+        )
 
 
 class Property(_One):
@@ -129,13 +131,17 @@ class Property(_One):
                 parent = metadef_namespace.get(tx, caller(req), namespace)
                 prefix = metadef_resource_type.prefix(tx, parent, about)
             if not name.startswith(prefix):
-                raise NotFound(f"Property {name[:80]} does not start with the expected resource type association prefix of '{prefix}'.")
+                raise NotFound(
+                    f"Property {name[:80]} does not start with the expected resource type association prefix of '{prefix}'."
+                )
             name = name[len(prefix) :]
         resp.media = wire.property_view(self._get(req, namespace, name))
 
     def on_put(self, req: Request, resp: Response, namespace: str, name: str) -> None:
         given = wire.sent(req, wire.NamedSchema)
-        resp.media = wire.property_view(self._set(req, namespace, name, wire.schema_columns(given.name, given)))
+        resp.media = wire.property_view(
+            self._set(req, namespace, name, wire.schema_columns(given.name, given))
+        )
 
 
 class Tags(_Many):

@@ -46,7 +46,10 @@ def _whole(tx: Tx, row: Row, prefix: str = "") -> dict[str, Any]:
     """A namespace with all that it defines; names of properties begin with `prefix`."""
     made = wire.namespace_view(row, metadef_namespace.associations_of(tx, [row.id]).get(row.id, []))
     objects = [wire.object_view(row.name, o, prefix) for o in metadef_definition.of(tx, OBJECT, row.id)]
-    properties = {prefix + p.name: {**p.schema, "name": prefix + p.name} for p in metadef_definition.of(tx, PROPERTY, row.id)}
+    properties = {
+        prefix + p.name: {**p.schema, "name": prefix + p.name}
+        for p in metadef_definition.of(tx, PROPERTY, row.id)
+    }
     tags = [{"name": t.name} for t in metadef_definition.of(tx, TAG, row.id)]
     for name, defined in (("objects", objects), ("properties", properties), ("tags", tags)):
         if defined:
@@ -81,7 +84,13 @@ class Namespaces:
             row = metadef_namespace.create(tx, self.cloud, who, _wanted(given))
             for a in given.resource_type_associations:
                 metadef_resource_type.associate(
-                    tx, self.cloud, who, row.name, a.name, prefix=a.prefix, properties_target=a.properties_target
+                    tx,
+                    self.cloud,
+                    who,
+                    row.name,
+                    a.name,
+                    prefix=a.prefix,
+                    properties_target=a.properties_target,
                 )
             for kind, defined in (
                 (OBJECT, [wire.object_columns(o) for o in given.objects]),
@@ -111,7 +120,9 @@ class Namespace:
         given = wire.sent(req, wire.Namespace)
         with self.cloud.db.begin() as tx:
             row = metadef_namespace.update(tx, self.cloud, caller(req), namespace, _wanted(given))
-            resp.media = wire.namespace_view(row, metadef_namespace.associations_of(tx, [row.id]).get(row.id, []))
+            resp.media = wire.namespace_view(
+                row, metadef_namespace.associations_of(tx, [row.id]).get(row.id, [])
+            )
 
     def on_delete(self, req: Request, resp: Response, namespace: str) -> None:
         with self.cloud.db.begin() as tx:

@@ -20,7 +20,8 @@ class ResourceTypes:
             rows = metadef_resource_type.listed(tx, caller(req))
         resp.media = {
             "resource_types": [
-                {"name": r.name, "created_at": zulu(r.created_at), "updated_at": zulu(r.updated_at)} for r in rows
+                {"name": r.name, "created_at": zulu(r.created_at), "updated_at": zulu(r.updated_at)}
+                for r in rows
             ]
         }
 
@@ -49,7 +50,9 @@ class Associations:
                 properties_target=given.properties_target,
             )
         resp.status, resp.media = "201 Created", wire.association_view(row)
-        resp.location = f"{base_url(req, self.cloud)}/image{wire.path(namespace, 'resource_types', given.name)}"
+        resp.location = (
+            f"{base_url(req, self.cloud)}/image{wire.path(namespace, 'resource_types', given.name)}"
+        )
 
 
 class Association:

@@ -7,8 +7,18 @@ _NAME = {"type": "string", "maxLength": 80}
 _WORDS = {"type": "array", "items": {"type": "string"}}
 _COUNT = {"type": "integer", "minimum": 0}
 _TIMES = {
-    "created_at": {"type": "string", "readOnly": True, "format": "date-time", "description": "Time of creation"},
-    "updated_at": {"type": "string", "readOnly": True, "format": "date-time", "description": "Time of the last change"},
+    "created_at": {
+        "type": "string",
+        "readOnly": True,
+        "format": "date-time",
+        "description": "Time of creation",
+    },
+    "updated_at": {
+        "type": "string",
+        "readOnly": True,
+        "format": "date-time",
+        "description": "Time of the last change",
+    },
 }
 _LINKS = {
     "self": {"type": "string", "readOnly": True, "description": "The path of this resource"},
@@ -29,7 +39,10 @@ _DEFINITION: dict[str, Any] = {
     "pattern": {"type": "string", "format": "regex"},
     "minLength": _COUNT,
     "maxLength": _COUNT,
-    "items": {"type": "object", "properties": {"type": {"type": "string", "enum": _TYPES}, "enum": {"type": "array"}}},
+    "items": {
+        "type": "object",
+        "properties": {"type": {"type": "string", "enum": _TYPES}, "enum": {"type": "array"}},
+    },
     "uniqueItems": {"type": "boolean", "default": False},
     "minItems": _COUNT,
     "maxItems": _COUNT,
@@ -42,8 +55,15 @@ _SCHEMAS_BY_NAME = {
 }
 
 
-def _one(name: str, properties: dict[str, Any], required: list[str], *, links: bool = False) -> dict[str, Any]:
-    made: dict[str, Any] = {"name": name, "properties": properties, "required": required, "additionalProperties": False}
+def _one(
+    name: str, properties: dict[str, Any], required: list[str], *, links: bool = False
+) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "name": name,
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
     if links:
         made["links"] = [{"rel": "self", "href": "{self}"}, {"rel": "describedby", "href": "{schema}"}]
     return made

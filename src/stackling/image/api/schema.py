@@ -14,7 +14,9 @@ from stackling.image.state.member import Status
 _UUID = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$"
 
 
-def _text(says: str, *, null: bool = False, most: int | None = None, only: Any = None, read_only: bool = False) -> dict[str, Any]:
+def _text(
+    says: str, *, null: bool = False, most: int | None = None, only: Any = None, read_only: bool = False
+) -> dict[str, Any]:
     made: dict[str, Any] = {"type": ["null", "string"] if null else "string", "description": says}
     if most:
         made["maxLength"] = most
@@ -41,7 +43,10 @@ IMAGE: dict[str, Any] = {
         "visibility": _text("Scope of image accessibility", only=Visibility),
         "owner": _text("Project that owns the image", null=True, most=255),
         "protected": {"type": "boolean", "description": "If true, image will not be deletable."},
-        "os_hidden": {"type": "boolean", "description": "If true, image will not appear in default image list response."},
+        "os_hidden": {
+            "type": "boolean",
+            "description": "If true, image will not appear in default image list response.",
+        },
         "disk_format": _text("Format of the disk", null=True, only=DISK_FORMATS),
         "container_format": _text("Format of the container", null=True, only=CONTAINER_FORMATS),
         "min_disk": _number("GiB of disk that the image needs"),
@@ -51,7 +56,11 @@ IMAGE: dict[str, Any] = {
         "checksum": _text("MD5 of the image's data", null=True, most=32, read_only=True),
         "os_hash_algo": _text("Algorithm of os_hash_value", null=True, most=64, read_only=True),
         "os_hash_value": _text("Hash of the image's data", null=True, most=128, read_only=True),
-        "tags": {"type": "array", "items": {"type": "string", "maxLength": 255}, "description": "List of strings related to the image"},
+        "tags": {
+            "type": "array",
+            "items": {"type": "string", "maxLength": 255},
+            "description": "List of strings related to the image",
+        },
         "created_at": _text("Time of registration", read_only=True),
         "updated_at": _text("Time of the last change", read_only=True),
         "stores": _text("Store in which the image's data is", read_only=True),
@@ -91,7 +100,11 @@ def _many(one: dict[str, Any], name: str, links: bool) -> dict[str, Any]:
     made = {"name": name, "properties": properties, "links": [{"rel": "describedby", "href": "{schema}"}]}
     if links:
         properties |= {"first": {"type": "string"}, "next": {"type": "string"}}
-        made["links"] = [{"rel": "first", "href": "{first}"}, {"rel": "next", "href": "{next}"}, *made["links"]]
+        made["links"] = [
+            {"rel": "first", "href": "{first}"},
+            {"rel": "next", "href": "{next}"},
+            *made["links"],
+        ]
     return made
 
 

@@ -60,7 +60,11 @@ def _last(req: Request, name: str) -> str | None:
 
 
 def _search(req: Request) -> task.Search:
-    key, way, limit = _last(req, "sort_key") or "created_at", _last(req, "sort_dir") or "desc", _last(req, "limit")
+    key, way, limit = (
+        _last(req, "sort_key") or "created_at",
+        _last(req, "sort_dir") or "desc",
+        _last(req, "limit"),
+    )
     if key not in task.SORT_KEYS:
         raise BadRequest(f"Invalid sort key: {key[:64]!r}. It must be one of {', '.join(task.SORT_KEYS)}.")
     if way not in ("asc", "desc"):
@@ -71,7 +75,9 @@ def _search(req: Request) -> task.Search:
     if status is not None and status not in list(State):
         raise BadRequest(f"Invalid status value: {status[:64]!r} is none of {', '.join(State)}")
     most = 25 if limit is None else min(integer(limit, "limit"), MOST)
-    return task.Search(type=kind, status=status, sort_key=key, falling=way == "desc", limit=most, marker=_last(req, "marker"))
+    return task.Search(
+        type=kind, status=status, sort_key=key, falling=way == "desc", limit=most, marker=_last(req, "marker")
+    )
 
 
 class Tasks:
@@ -98,7 +104,9 @@ class Tasks:
         who.may("tasks_api_access")
         want = body(req, NewTask)
         if want.type != Type.IMPORT:
-            raise BadRequest(f"Invalid task type {want.type[:64]!r}: tasks of type {Type.IMPORT} can be created")
+            raise BadRequest(
+                f"Invalid task type {want.type[:64]!r}: tasks of type {Type.IMPORT} can be created"
+            )
         uri, properties = _text(want.input, "import_from"), want.input.get("image_properties")
         if not isinstance(properties, dict):
             raise BadRequest("Input does not contain 'image_properties' field")

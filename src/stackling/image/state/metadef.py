@@ -29,7 +29,9 @@ def _defined() -> list[Column[Any]]:
     """What everything that a namespace defines has."""
     return [
         Column("id", String(36), primary_key=True),
-        Column("namespace_id", String(36), ForeignKey("metadef_namespace.id", ondelete="CASCADE"), nullable=False),
+        Column(
+            "namespace_id", String(36), ForeignKey("metadef_namespace.id", ondelete="CASCADE"), nullable=False
+        ),
         Column("name", String(80), nullable=False),
         Column("created_at", DateTime, nullable=False),
         Column("updated_at", DateTime, nullable=False),
@@ -68,7 +70,9 @@ metadef_resource_type = Table(
 metadef_association = Table(
     "metadef_association",
     metadata,
-    Column("namespace_id", String(36), ForeignKey("metadef_namespace.id", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "namespace_id", String(36), ForeignKey("metadef_namespace.id", ondelete="CASCADE"), primary_key=True
+    ),
     Column("resource_type", String(80), primary_key=True, index=True),
     Column("prefix", String(80)),  # what the names of properties begin with on this kind
     Column("properties_target", String(80)),  # which of the kind's properties are meant, where it has several

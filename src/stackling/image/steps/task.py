@@ -51,15 +51,26 @@ def bring_in(row: Row, cloud: Cloud) -> Outcome:
         return move(State.FAILURE, failure="The image was deleted.", expires_at=now + KEPT)
     if target.state != ImageState.IMPORTING or _method(row) == COPY:
         # The data is there. There is one store, so an image that has data is in all stores.
-        return move(State.SUCCESS, message="", expires_at=now + KEPT, then=lambda tx: image_import.succeeded(tx, target.id, row.id))
+        return move(
+            State.SUCCESS,
+            message="",
+            expires_at=now + KEPT,
+            then=lambda tx: image_import.succeeded(tx, target.id, row.id),
+        )
     if row.failure is not None:
         store.of(cloud).remove(target.id)  # nothing of it is anybody's before the row says so
         new = row.type == Type.IMPORT
         end = State.FAILURE
-        return move(end, expires_at=now + KEPT, then=lambda tx: image_import.failed(tx, cloud, target.id, row.id, new=new))
+        return move(
+            end,
+            expires_at=now + KEPT,
+            then=lambda tx: image_import.failed(tx, cloud, target.id, row.id, new=new),
+        )
     most = timedelta(seconds=cloud.config.image.import_timeout)
     if now - row.updated_at > most:
-        return wait(0, "giving up", failure=f"The import took longer than {most.total_seconds():.0f} seconds.")
+        return wait(
+            0, "giving up", failure=f"The import took longer than {most.total_seconds():.0f} seconds."
+        )
     try:
         ended = _running.run(row.id, lambda: _read(row, target, cloud), wait=1.0)
     except sa.exc.SQLAlchemyError:
@@ -84,7 +95,11 @@ def _target(row: Row, cloud: Cloud) -> Row | None:
 
 
 def _method(row: Row) -> str:
-    return str(row.input["import_req"]["method"]["name"]) if row.type == Type.API_IMAGE_IMPORT else image_import.WEB
+    return (
+        str(row.input["import_req"]["method"]["name"])
+        if row.type == Type.API_IMAGE_IMPORT
+        else image_import.WEB
+    )
 
 
 def _forget_deleted(row: Row, cloud: Cloud) -> None:
@@ -105,7 +120,11 @@ def _why(error: Exception) -> str:
     if isinstance(error, (_Stopped, InspectionError)):
         return str(error)
     log.get("image").warning("import.failed", trace="".join(traceback.format_exception(error)))
-    return "The image store can't take the data now." if isinstance(error, OSError) else "An unexpected error ended the import."
+    return (
+        "The image store can't take the data now."
+        if isinstance(error, OSError)
+        else "An unexpected error ended the import."
+    )
 
 
 def _read(row: Row, target: Row, cloud: Cloud) -> None:
@@ -126,7 +145,9 @@ def _read(row: Row, target: Row, cloud: Cloud) -> None:
         if method == GLANCE:
             _copy(row, target, cloud, incoming)
             return
-        uri = row.input["import_from"] if row.type == Type.IMPORT else row.input["import_req"]["method"]["uri"]
+        uri = (
+            row.input["import_from"] if row.type == Type.IMPORT else row.input["import_req"]["method"]["uri"]
+        )
         with download.fetch(uri, image_import.allowed(cloud)) as body:
             _fits(body.length, cloud)
             _take(row, target, cloud, incoming, body.chunks, {}, {})
@@ -140,12 +161,16 @@ def _copy(row: Row, target: Row, cloud: Cloud, incoming: store.Incoming) -> None
     asked = row.input["import_req"]["method"]
     region, interface = asked["glance_region"], asked.get("glance_service_interface") or "public"
     if region != cloud.config.identity.region or interface not in INTERFACES:
-        raise _Stopped(f"No {str(interface)[:64]} endpoint of an image service in region {str(region)[:64]!r} is known.")
+        raise _Stopped(
+            f"No {str(interface)[:64]} endpoint of an image service in region {str(region)[:64]!r} is known."
+        )
     with cloud.db.read() as tx:
         source = image_import.lent(tx, asked["glance_image_id"], row.project_id)
         known = properties(tx, source.id) if source is not None else {}
     if source is None:
-        raise _Stopped(f"Image {asked['glance_image_id']} is not in region {region}, not active, or not open to this project.")
+        raise _Stopped(
+            f"Image {asked['glance_image_id']} is not in region {region}, not active, or not open to this project."
+        )
     formats = {"disk_format": source.disk_format, "container_format": source.container_format}
     following = {n: v for n, v in known.items() if n.startswith(image_import.FOLLOWING)}
     with _opened(cloud, source.id) as chunks:
@@ -169,7 +194,9 @@ def _fits(length: int | None, cloud: Cloud) -> None:
     if length is None:
         return
     if length > cloud.config.image.max_size_gib << 30:
-        raise _Stopped(f"The data is larger than {cloud.config.image.max_size_gib} GiB, the largest accepted.")
+        raise _Stopped(
+            f"The data is larger than {cloud.config.image.max_size_gib} GiB, the largest accepted."
+        )
     if length > store.of(cloud).free_bytes():
         raise _Stopped(f"There is not enough disk space on the image storage media for {length} bytes.")
 

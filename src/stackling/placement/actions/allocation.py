@@ -20,7 +20,9 @@ class NoHost(Exception):
     """No host can take it. `reasons`: hostname → the sentence that says what it lacked."""
 
     def __init__(self, reasons: dict[str, str]) -> None:
-        super().__init__("; ".join(f"{host}: {why}" for host, why in sorted(reasons.items())) or "There are no hosts")
+        super().__init__(
+            "; ".join(f"{host}: {why}" for host, why in sorted(reasons.items())) or "There are no hosts"
+        )
         self.reasons = reasons
 
 
@@ -51,7 +53,9 @@ def claim(
     if candidates is not None:
         query = query.where(provider.c.name.in_(candidates))
     hosts = {r.id: r.name for r in tx.execute(query)}
-    reasons: dict[str, str] = {n: "it has not reported what it has yet" for n in candidates or () if n not in hosts.values()}
+    reasons: dict[str, str] = {
+        n: "it has not reported what it has yet" for n in candidates or () if n not in hosts.values()
+    }
     need = {c: n for c, n in sorted(resources.items()) if n > 0}
     fit = _fitting(tx, hosts, need, set(required), set(forbidden), set(aggregates), reasons)
     fit.sort(key=lambda found: (-(weigh or {}).get(hosts[found[0]], 0.0), -found[1], hosts[found[0]]))
@@ -62,7 +66,10 @@ def claim(
             row |= {"consumer_type": consumer_type, "created_at": now, "updated_at": now}
             tx.execute(sa.insert(consumer).values(**row))
             if need:
-                rows = [{"consumer_id": consumer_id, "provider_id": host_id, "resource_class": c, "used": n} for c, n in need.items()]
+                rows = [
+                    {"consumer_id": consumer_id, "provider_id": host_id, "resource_class": c, "used": n}
+                    for c, n in need.items()
+                ]
                 tx.execute(sa.insert(allocation), rows)
             return hosts[host_id]
         reasons[hosts[host_id]] = "its last free resources were taken by another server just now"
@@ -88,7 +95,9 @@ def _fitting(
             traits[t.provider_id].add(t.trait)
     member: set[str] = set(hosts)
     if aggregates:
-        inside = sa.select(provider_aggregate.c.provider_id).where(provider_aggregate.c.aggregate_id.in_(aggregates))
+        inside = sa.select(provider_aggregate.c.provider_id).where(
+            provider_aggregate.c.aggregate_id.in_(aggregates)
+        )
         member = set(tx.execute(inside).scalars())
     fit = []
     for id, name in hosts.items():
@@ -129,13 +138,19 @@ def _take(tx: Tx, cloud: Cloud, provider_id: str, need: Mapping[str, int]) -> bo
     """Add to `used`, unless somebody has taken the room meanwhile; all classes or none."""
     if tx.dialect.name == "postgresql":
         # One order for everybody, so that two claims never wait for each other.
-        held = sa.select(inventory).where(inventory.c.provider_id == provider_id).order_by(inventory.c.resource_class)
+        held = (
+            sa.select(inventory)
+            .where(inventory.c.provider_id == provider_id)
+            .order_by(inventory.c.resource_class)
+        )
         stock = {r.resource_class: r for r in tx.execute(held.with_for_update())}
         if any(_lack(stock.get(c), c, n) for c, n in need.items()):
             return False
     for name, amount in need.items():
         add_used(tx, provider_id, name, amount)
-    tx.execute(sa.update(provider).where(provider.c.id == provider_id).values(generation=provider.c.generation + 1))
+    tx.execute(
+        sa.update(provider).where(provider.c.id == provider_id).values(generation=provider.c.generation + 1)
+    )
     return True
 
 
@@ -146,11 +161,17 @@ def add_used(tx: Tx, provider_id: str, resource_class: str, amount: int) -> None
 
 def release(tx: Tx, consumer_id: str) -> bool:
     """Give back all that a consumer holds. False when it held nothing."""
-    held = tx.execute(sa.delete(allocation).where(allocation.c.consumer_id == consumer_id).returning(allocation)).all()
+    held = tx.execute(
+        sa.delete(allocation).where(allocation.c.consumer_id == consumer_id).returning(allocation)
+    ).all()
     for row in sorted(held, key=lambda r: (r.provider_id, r.resource_class)):
         add_used(tx, row.provider_id, row.resource_class, -row.used)
     for provider_id in sorted({r.provider_id for r in held}):
-        tx.execute(sa.update(provider).where(provider.c.id == provider_id).values(generation=provider.c.generation + 1))
+        tx.execute(
+            sa.update(provider)
+            .where(provider.c.id == provider_id)
+            .values(generation=provider.c.generation + 1)
+        )
     tx.execute(sa.delete(consumer).where(consumer.c.id == consumer_id))
     return bool(held)
 
@@ -203,7 +224,9 @@ def replace(
     found = get_consumer(tx, consumer_id)
     if check_generation and (found.generation if found else None) != generation:
         has = found.generation if found else "null"
-        raise ConcurrentUpdate(f"consumer generation conflict - expected {has} but got {'null' if generation is None else generation}")
+        raise ConcurrentUpdate(
+            f"consumer generation conflict - expected {has} but got {'null' if generation is None else generation}"
+        )
     now = cloud.clock.now()
     release_rows(tx, consumer_id)
     for provider_id in sorted(wanted):
@@ -213,9 +236,14 @@ def replace(
         stock = {i.resource_class: i for i in providers.inventories(tx, provider_id)}
         for name, amount in need.items():
             if why := _lack(stock.get(name), name, amount):
-                raise ConcurrentUpdate(f"Unable to allocate inventory: Unable to create allocation for '{name}' on resource provider '{provider_id}'. {why}.")
+                raise ConcurrentUpdate(
+                    f"Unable to allocate inventory: Unable to create allocation for '{name}' on resource provider '{provider_id}'. {why}."
+                )
         _take(tx, cloud, provider_id, need)
-        rows = [{"consumer_id": consumer_id, "provider_id": provider_id, "resource_class": c, "used": n} for c, n in need.items()]
+        rows = [
+            {"consumer_id": consumer_id, "provider_id": provider_id, "resource_class": c, "used": n}
+            for c, n in need.items()
+        ]
         tx.execute(sa.insert(allocation), rows)
     if not wanted:
         tx.execute(sa.delete(consumer).where(consumer.c.id == consumer_id))
@@ -226,13 +254,19 @@ def replace(
     if found is None:
         tx.execute(sa.insert(consumer).values(id=consumer_id, generation=1, created_at=now, **values))
     else:
-        tx.execute(sa.update(consumer).where(consumer.c.id == consumer_id).values(generation=consumer.c.generation + 1, **values))
+        tx.execute(
+            sa.update(consumer)
+            .where(consumer.c.id == consumer_id)
+            .values(generation=consumer.c.generation + 1, **values)
+        )
     return found is None
 
 
 def release_rows(tx: Tx, consumer_id: str) -> None:
     """Give back what a consumer holds and keep the consumer (its allocations are about to be written anew)."""
-    held = tx.execute(sa.delete(allocation).where(allocation.c.consumer_id == consumer_id).returning(allocation)).all()
+    held = tx.execute(
+        sa.delete(allocation).where(allocation.c.consumer_id == consumer_id).returning(allocation)
+    ).all()
     for row in sorted(held, key=lambda r: (r.provider_id, r.resource_class)):
         add_used(tx, row.provider_id, row.resource_class, -row.used)
 
@@ -244,7 +278,11 @@ def usages(tx: Tx, provider_id: str) -> dict[str, int]:
 def project_usages(tx: Tx, project_id: str, user_id: str | None = None) -> list[Row]:
     """Rows (consumer_type, resource_class, used, consumers) of a project."""
     query = (
-        sa.select(consumer.c.consumer_type, allocation.c.resource_class, sa.func.sum(allocation.c.used).label("used"))
+        sa.select(
+            consumer.c.consumer_type,
+            allocation.c.resource_class,
+            sa.func.sum(allocation.c.used).label("used"),
+        )
         .join(consumer, consumer.c.id == allocation.c.consumer_id)
         .where(consumer.c.project_id == project_id)
         .group_by(consumer.c.consumer_type, allocation.c.resource_class)
@@ -255,9 +293,9 @@ def project_usages(tx: Tx, project_id: str, user_id: str | None = None) -> list[
 
 
 def consumers_by_type(tx: Tx, project_id: str, user_id: str | None = None) -> dict[str | None, int]:
-    query = sa.select(consumer.c.consumer_type, sa.func.count().label("n")).where(consumer.c.project_id == project_id)
+    query = sa.select(consumer.c.consumer_type, sa.func.count().label("n")).where(
+        consumer.c.project_id == project_id
+    )
     if user_id:
         query = query.where(consumer.c.user_id == user_id)
     return {r.consumer_type: r.n for r in tx.execute(query.group_by(consumer.c.consumer_type))}
-
-

@@ -45,14 +45,18 @@ def get(tx: Tx, id: str) -> Row:
     """Raises NotFound."""
     found = tx.execute(sa.select(provider).where(provider.c.id == id)).first()
     if found is None:
-        raise NotFound(f"No resource provider with uuid {id[:64]} found : No resource provider with uuid {id[:64]} found ")
+        raise NotFound(
+            f"No resource provider with uuid {id[:64]} found : No resource provider with uuid {id[:64]} found "
+        )
     return found
 
 
 def create(tx: Tx, cloud: Cloud, *, name: str, id: str | None = None, parent_id: str | None = None) -> Row:
     """A new provider without inventory. Raises DuplicateName, ProviderNotFound (its parent)."""
     id = id or ids.uuid4()
-    taken = sa.select(provider.c.id, provider.c.name).where(sa.or_(provider.c.name == name, provider.c.id == id))
+    taken = sa.select(provider.c.id, provider.c.name).where(
+        sa.or_(provider.c.name == name, provider.c.id == id)
+    )
     if found := tx.execute(taken).first():
         what = f"name: {name}" if found.name == name else f"uuid: {id}"
         raise DuplicateName(f"Conflicting resource provider {what} already exists.")
@@ -60,13 +64,24 @@ def create(tx: Tx, cloud: Cloud, *, name: str, id: str | None = None, parent_id:
     if parent_id:
         parent = tx.execute(sa.select(provider).where(provider.c.id == parent_id)).first()
         if parent is None or parent_id == id:
-            raise ProviderNotFound(f"Unable to create resource provider \"{name}\", {id}: parent provider UUID {parent_id} does not exist")
+            raise ProviderNotFound(
+                f'Unable to create resource provider "{name}", {id}: parent provider UUID {parent_id} does not exist'
+            )
         root = parent.root_id
-    values = {"id": id, "name": name, "generation": 0, "parent_id": parent_id, "root_id": root, "created_at": cloud.clock.now()}
+    values = {
+        "id": id,
+        "name": name,
+        "generation": 0,
+        "parent_id": parent_id,
+        "root_id": root,
+        "created_at": cloud.clock.now(),
+    }
     return tx.execute(sa.insert(provider).values(**values).returning(provider)).one()
 
 
-def update(tx: Tx, cloud: Cloud, row: Row, *, name: str, parent_id: str | None, move: bool, keep_parent: bool) -> Row:
+def update(
+    tx: Tx, cloud: Cloud, row: Row, *, name: str, parent_id: str | None, move: bool, keep_parent: bool
+) -> Row:
     """Rename, and give it a parent; with `move` (1.37) also another one or none.
 
     `keep_parent`: the body did not name a parent. Raises DuplicateName, BadRequest, ProviderNotFound.
@@ -76,14 +91,20 @@ def update(tx: Tx, cloud: Cloud, row: Row, *, name: str, parent_id: str | None, 
     values: dict[str, object] = {"name": name, "updated_at": cloud.clock.now()}
     if not keep_parent and parent_id != row.parent_id:
         if row.parent_id is not None and not move:
-            raise BadRequest(f"Unable to save resource provider {row.id}: re-parenting a provider is not currently allowed.")
+            raise BadRequest(
+                f"Unable to save resource provider {row.id}: re-parenting a provider is not currently allowed."
+            )
         root = row.id
         if parent_id is not None:
             parent = tx.execute(sa.select(provider).where(provider.c.id == parent_id)).first()
             if parent is None:
-                raise ProviderNotFound(f"Unable to save resource provider {row.id}: parent provider UUID {parent_id} does not exist")
+                raise ProviderNotFound(
+                    f"Unable to save resource provider {row.id}: parent provider UUID {parent_id} does not exist"
+                )
             if parent_id in _below(tx, row):
-                raise BadRequest(f"Unable to save resource provider {row.id}: creating loop in the provider tree is not allowed.")
+                raise BadRequest(
+                    f"Unable to save resource provider {row.id}: creating loop in the provider tree is not allowed."
+                )
             root = parent.root_id
         values |= {"parent_id": parent_id}
         tx.execute(sa.update(provider).where(provider.c.id.in_(_below(tx, row))).values(root_id=root))
@@ -93,7 +114,9 @@ def update(tx: Tx, cloud: Cloud, row: Row, *, name: str, parent_id: str | None, 
 
 def _below(tx: Tx, row: Row) -> set[str]:
     """The ids of a provider and all nested in it."""
-    pairs = tx.execute(sa.select(provider.c.id, provider.c.parent_id).where(provider.c.root_id == row.root_id)).all()
+    pairs = tx.execute(
+        sa.select(provider.c.id, provider.c.parent_id).where(provider.c.root_id == row.root_id)
+    ).all()
     found = {row.id}
     while more := {p.id for p in pairs if p.parent_id in found} - found:
         found |= more
@@ -103,9 +126,13 @@ def _below(tx: Tx, row: Row) -> set[str]:
 def remove(tx: Tx, row: Row) -> None:
     """Raises ProviderHasChildren, ProviderInUse."""
     if tx.execute(sa.select(provider.c.id).where(provider.c.parent_id == row.id)).first():
-        raise ProviderHasChildren(f"Unable to delete parent resource provider {row.id}: It has child resource providers.")
+        raise ProviderHasChildren(
+            f"Unable to delete parent resource provider {row.id}: It has child resource providers."
+        )
     if tx.execute(sa.select(allocation.c.consumer_id).where(allocation.c.provider_id == row.id)).first():
-        raise ProviderInUse(f"Unable to delete resource provider {row.id}: Resource provider has allocations.")
+        raise ProviderInUse(
+            f"Unable to delete resource provider {row.id}: Resource provider has allocations."
+        )
     for table in (inventory, provider_trait, provider_aggregate):
         tx.execute(sa.delete(table).where(table.c.provider_id == row.id))
     tx.execute(sa.delete(provider).where(provider.c.id == row.id))
@@ -115,7 +142,11 @@ def remove(tx: Tx, row: Row) -> None:
 
 
 def inventories(tx: Tx, id: str) -> list[Row]:
-    return list(tx.execute(sa.select(inventory).where(inventory.c.provider_id == id).order_by(inventory.c.resource_class)))
+    return list(
+        tx.execute(
+            sa.select(inventory).where(inventory.c.provider_id == id).order_by(inventory.c.resource_class)
+        )
+    )
 
 
 def advance(tx: Tx, cloud: Cloud, row: Row, generation: int | None) -> int:
@@ -124,24 +155,32 @@ def advance(tx: Tx, cloud: Cloud, row: Row, generation: int | None) -> int:
     this = sa.update(provider).where(provider.c.id == row.id)
     if generation is not None:
         this = this.where(provider.c.generation == generation)
-    done = tx.execute(this.values(generation=provider.c.generation + 1, updated_at=now).returning(provider.c.generation)).first()
+    done = tx.execute(
+        this.values(generation=provider.c.generation + 1, updated_at=now).returning(provider.c.generation)
+    ).first()
     if done is None:
         raise ConcurrentUpdate("resource provider generation conflict")
     return int(done.generation)
 
 
-def set_inventories(tx: Tx, cloud: Cloud, row: Row, wanted: Mapping[str, Inventory], *, only: str | None = None) -> None:
+def set_inventories(
+    tx: Tx, cloud: Cloud, row: Row, wanted: Mapping[str, Inventory], *, only: str | None = None
+) -> None:
     """The provider has just what `wanted` says (of the class `only`, if named).
 
     Raises InventoryInUse when a class that is in use would go, BadRequest for one that does not exist.
     """
     vocabulary.check_classes(tx, wanted)
     now = cloud.clock.now()
-    present = {i.resource_class: i for i in inventories(tx, row.id) if only is None or i.resource_class == only}
+    present = {
+        i.resource_class: i for i in inventories(tx, row.id) if only is None or i.resource_class == only
+    }
     for name in present.keys() - wanted.keys():
         if present[name].used:
             raise InventoryInUse(f"Inventory for '{name}' on resource provider '{row.id}' in use.")
-        tx.execute(sa.delete(inventory).where(inventory.c.provider_id == row.id, inventory.c.resource_class == name))
+        tx.execute(
+            sa.delete(inventory).where(inventory.c.provider_id == row.id, inventory.c.resource_class == name)
+        )
     for name, have in wanted.items():
         values = {
             "total": have.total,
@@ -156,7 +195,9 @@ def set_inventories(tx: Tx, cloud: Cloud, row: Row, wanted: Mapping[str, Invento
         db.upsert(tx, inventory, fresh, values, key=("provider_id", "resource_class"))
 
 
-def ensure(tx: Tx, cloud: Cloud, *, name: str, inventory: Mapping[str, Inventory], traits: Iterable[str] = ()) -> str:
+def ensure(
+    tx: Tx, cloud: Cloud, *, name: str, inventory: Mapping[str, Inventory], traits: Iterable[str] = ()
+) -> str:
     """The host `name` offers just this; its id. Classes in use stay, and standard traits given by admins too."""
     found = tx.execute(sa.select(provider).where(provider.c.name == name)).first()
     row = found or create(tx, cloud, name=name)
@@ -184,7 +225,11 @@ def by_name(tx: Tx, name: str) -> Row | None:
 
 def usage_by_name(tx: Tx) -> dict[str, dict[str, Row]]:
     """Inventory rows (with `used`) of every root provider, by its name and resource class."""
-    query = sa.select(provider.c.name, inventory).join(inventory, inventory.c.provider_id == provider.c.id).where(provider.c.parent_id.is_(None))
+    query = (
+        sa.select(provider.c.name, inventory)
+        .join(inventory, inventory.c.provider_id == provider.c.id)
+        .where(provider.c.parent_id.is_(None))
+    )
     made: dict[str, dict[str, Row]] = {}
     for r in tx.execute(query):
         made.setdefault(r.name, {})[r.resource_class] = r
@@ -206,7 +251,13 @@ def value(row: Row) -> Inventory:
 
 
 def traits_of(tx: Tx, id: str) -> list[str]:
-    return list(tx.execute(sa.select(provider_trait.c.trait).where(provider_trait.c.provider_id == id).order_by(provider_trait.c.trait)).scalars())
+    return list(
+        tx.execute(
+            sa.select(provider_trait.c.trait)
+            .where(provider_trait.c.provider_id == id)
+            .order_by(provider_trait.c.trait)
+        ).scalars()
+    )
 
 
 def set_traits(tx: Tx, id: str, names: Iterable[str]) -> None:
@@ -219,7 +270,11 @@ def set_traits(tx: Tx, id: str, names: Iterable[str]) -> None:
 
 
 def aggregates_of(tx: Tx, id: str) -> list[str]:
-    return list(tx.execute(sa.select(provider_aggregate.c.aggregate_id).where(provider_aggregate.c.provider_id == id)).scalars())
+    return list(
+        tx.execute(
+            sa.select(provider_aggregate.c.aggregate_id).where(provider_aggregate.c.provider_id == id)
+        ).scalars()
+    )
 
 
 def set_aggregates(tx: Tx, id: str, aggregate_ids: Iterable[str]) -> None:

@@ -51,7 +51,9 @@ class Stock:
     """All providers with what they have, read in four statements."""
 
     def __init__(self, tx: Tx) -> None:
-        self.rows: dict[str, Row] = {r.id: r for r in tx.execute(sa.select(provider).order_by(provider.c.name))}
+        self.rows: dict[str, Row] = {
+            r.id: r for r in tx.execute(sa.select(provider).order_by(provider.c.name))
+        }
         self.have: dict[str, dict[str, Row]] = {id: {} for id in self.rows}
         for i in tx.execute(sa.select(inventory)):
             self.have[i.provider_id][i.resource_class] = i
@@ -95,7 +97,14 @@ def providers(tx: Tx, group: Group, *, name: str | None = None, id: str | None =
         query = query.where(provider.c.name == name)
     if id is not None:
         query = query.where(provider.c.id == id)
-    plain = not (group.resources or group.required or group.forbidden or group.member_of or group.not_member_of or group.in_tree)
+    plain = not (
+        group.resources
+        or group.required
+        or group.forbidden
+        or group.member_of
+        or group.not_member_of
+        or group.in_tree
+    )
     rows = list(tx.execute(query))
     if plain:
         return rows
@@ -124,7 +133,9 @@ def candidates(tx: Tx, request: Request) -> tuple[list[Candidate], Stock]:
         if not request.root_required <= traits or traits & request.root_forbidden:
             continue
         for one in _of_tree(stock, request, root.id):
-            key = repr((sorted((p, sorted(n.items())) for p, n in one.take.items()), sorted(one.mappings.items())))
+            key = repr(
+                (sorted((p, sorted(n.items())) for p, n in one.take.items()), sorted(one.mappings.items()))
+            )
             if key not in seen:
                 seen.add(key)
                 found.append(one)
@@ -136,7 +147,11 @@ def candidates(tx: Tx, request: Request) -> tuple[list[Candidate], Stock]:
 def _of_tree(stock: Stock, request: Request, root: str) -> Iterator[Candidate]:
     tree = stock.tree(root) if request.nested else [root]
     near = set().union(*(stock.aggregates[id] for id in tree))
-    shared = [id for id in stock.rows if id not in tree and SHARES in stock.traits[id] and stock.aggregates[id] & near]
+    shared = [
+        id
+        for id in stock.rows
+        if id not in tree and SHARES in stock.traits[id] and stock.aggregates[id] & near
+    ]
     choices = []
     for group in request.groups:
         ways = list(itertools.islice(_ways(stock, group, tree, shared), MOST))
@@ -152,7 +167,9 @@ def _of_tree(stock: Stock, request: Request, root: str) -> Iterator[Candidate]:
                 if name in group.resources:
                     held = take.setdefault(id, {})
                     held[name] = held.get(name, 0) + group.resources[name]
-        if not any(id in tree for id in take) or not all(stock.room(id, c, n) for id, need in take.items() for c, n in need.items()):
+        if not any(id in tree for id in take) or not all(
+            stock.room(id, c, n) for id, need in take.items() for c, n in need.items()
+        ):
             continue
         single = [mappings[g.suffix][0] for g in request.groups if g.suffix and mappings[g.suffix]]
         if request.isolate and len(single) != len(set(single)):
@@ -165,19 +182,27 @@ def _ways(stock: Stock, group: Group, tree: list[str], shared: list[str]) -> Ite
     """How one group can be served: resource class (or "" for a group without resources) → provider."""
 
     def allowed(id: str) -> bool:
-        if group.in_tree and (group.in_tree not in stock.rows or stock.rows[id].root_id != stock.rows[group.in_tree].root_id):
+        if group.in_tree and (
+            group.in_tree not in stock.rows or stock.rows[id].root_id != stock.rows[group.in_tree].root_id
+        ):
             return False
         return stock.member(id, group) and not stock.traits[id] & group.forbidden
 
     usable = [id for id in [*tree, *shared] if allowed(id)]
     if group.suffix:
         for id in usable:
-            if all(stock.traits[id] & wanted for wanted in group.required) and all(stock.room(id, c, n) for c, n in group.resources.items()):
+            if all(stock.traits[id] & wanted for wanted in group.required) and all(
+                stock.room(id, c, n) for c, n in group.resources.items()
+            ):
                 yield dict.fromkeys(group.resources or [""], id)
         return
     names = list(group.resources)
-    for ids in itertools.product(*([id for id in usable if stock.room(id, c, group.resources[c])] for c in names)):
-        together = set().union(*(stock.traits[id] for id in ids), stock.traits[tree[0]] if any(i in tree for i in ids) else set())
+    for ids in itertools.product(
+        *([id for id in usable if stock.room(id, c, group.resources[c])] for c in names)
+    ):
+        together = set().union(
+            *(stock.traits[id] for id in ids), stock.traits[tree[0]] if any(i in tree for i in ids) else set()
+        )
         if all(together & wanted for wanted in group.required):
             yield dict(zip(names, ids, strict=True))
 

@@ -39,14 +39,19 @@ def traits(tx: Tx) -> list[str]:
 
 
 def trait_exists(tx: Tx, name: str) -> bool:
-    return name in standard_traits() or tx.execute(sa.select(custom_trait.c.name).where(custom_trait.c.name == name)).first() is not None
+    return (
+        name in standard_traits()
+        or tx.execute(sa.select(custom_trait.c.name).where(custom_trait.c.name == name)).first() is not None
+    )
 
 
 def check_traits(tx: Tx, names: Iterable[str]) -> None:
     """Raises BadRequest naming the traits that do not exist."""
     wanted = set(names) - standard_traits()
     if wanted:
-        known = set(tx.execute(sa.select(custom_trait.c.name).where(custom_trait.c.name.in_(wanted))).scalars())
+        known = set(
+            tx.execute(sa.select(custom_trait.c.name).where(custom_trait.c.name.in_(wanted))).scalars()
+        )
         if missing := sorted(wanted - known):
             raise BadRequest(f"No such trait(s): {', '.join(missing)}.")
 
@@ -80,14 +85,19 @@ def classes(tx: Tx) -> list[str]:
 
 
 def class_exists(tx: Tx, name: str) -> bool:
-    return name in standard_classes() or tx.execute(sa.select(custom_class.c.name).where(custom_class.c.name == name)).first() is not None
+    return (
+        name in standard_classes()
+        or tx.execute(sa.select(custom_class.c.name).where(custom_class.c.name == name)).first() is not None
+    )
 
 
 def check_classes(tx: Tx, names: Iterable[str]) -> None:
     """Raises BadRequest naming a resource class that does not exist."""
     wanted = set(names) - set(standard_classes())
     if wanted:
-        known = set(tx.execute(sa.select(custom_class.c.name).where(custom_class.c.name.in_(wanted))).scalars())
+        known = set(
+            tx.execute(sa.select(custom_class.c.name).where(custom_class.c.name.in_(wanted))).scalars()
+        )
         if missing := sorted(wanted - known):
             raise BadRequest(f"Unknown resource class: {', '.join(missing)}")
 
@@ -95,7 +105,9 @@ def check_classes(tx: Tx, names: Iterable[str]) -> None:
 def make_class(tx: Tx, cloud: Cloud, name: str) -> bool:
     """The custom resource class exists. True when it is new. Raises BadRequest for a name that is not CUSTOM_…"""
     if not is_custom(name):
-        raise BadRequest(f"Resource class name {name[:64]!r} must start with CUSTOM_ and use A-Z, 0-9 and _ only.")
+        raise BadRequest(
+            f"Resource class name {name[:64]!r} must start with CUSTOM_ and use A-Z, 0-9 and _ only."
+        )
     if class_exists(tx, name):
         return False
     db.upsert(tx, custom_class, {"name": name, "created_at": cloud.clock.now()}, {}, key=("name",))

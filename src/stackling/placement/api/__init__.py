@@ -32,7 +32,12 @@ def routes(cloud: Cloud) -> Iterable[tuple[str, object]]:
 
 def envelope(problem: Problem) -> Envelope:
     error: Error = problem.error
-    made: dict[str, object] = {"status": problem.status, "title": error.title, "detail": error.says, "request_id": problem.request_id}
+    made: dict[str, object] = {
+        "status": problem.status,
+        "title": error.title,
+        "detail": error.says,
+        "request_id": problem.request_id,
+    }
     if problem.version is not None and problem.version >= Version(1, 23):
         made["code"] = getattr(error, "code", "placement.undefined_code")
     if problem.status == 406:
@@ -40,6 +45,8 @@ def envelope(problem: Problem) -> Envelope:
     return Envelope({"errors": [made]})
 
 
-SERVICE = Service(name="placement", prefix="/placement", routes=routes, envelope=envelope, versions=version.SPOKEN)
+SERVICE = Service(
+    name="placement", prefix="/placement", routes=routes, envelope=envelope, versions=version.SPOKEN
+)
 
 __all__ = ["SERVICE"]

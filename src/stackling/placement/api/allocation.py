@@ -20,7 +20,10 @@ from stackling.placement.api import query
 from stackling.placement.api.provider import Inventories, Uuid, inventory_of
 from stackling.placement.api.version import only, since, stamp
 
-Amounts = Annotated[dict[Annotated[str, Meta(pattern=r"^[A-Z0-9_]+$")], Annotated[int, Meta(ge=1, le=providers.MOST)]], Meta(min_length=1)]
+Amounts = Annotated[
+    dict[Annotated[str, Meta(pattern=r"^[A-Z0-9_]+$")], Annotated[int, Meta(ge=1, le=providers.MOST)]],
+    Meta(min_length=1),
+]
 Who = Annotated[str, Meta(min_length=1, max_length=255)]
 Kind = Annotated[str, Meta(pattern=r"^[A-Z0-9_]+$", min_length=1, max_length=255)]
 
@@ -98,7 +101,9 @@ class OfConsumer(_Room):
             rows, who = actions.of(tx, consumer), actions.get_consumer(tx, consumer)
         made: dict[str, Any] = {}
         for row in rows:
-            made.setdefault(row.provider_id, {"generation": row.generation, "resources": {}})["resources"][row.resource_class] = row.used
+            made.setdefault(row.provider_id, {"generation": row.generation, "resources": {}})["resources"][
+                row.resource_class
+            ] = row.used
         stamp(req, resp, self.cloud, who.updated_at if who else None)
         resp.media = {"allocations": made}
         if who is not None and made and since(req, 1, 12):
@@ -149,7 +154,10 @@ class Many(_Room):
         given = json_body(req)
         if not isinstance(given, dict) or not given:
             raise BadRequest("Invalid input: the body is an object with at least one consumer")
-        wanted = {query.uuid_of(c, "consumer_uuid"): convert(v, Allocations, version=_version(req)) for c, v in given.items()}
+        wanted = {
+            query.uuid_of(c, "consumer_uuid"): convert(v, Allocations, version=_version(req))
+            for c, v in given.items()
+        }
         with self.cloud.db.begin() as tx:
             _move(req, tx, self.cloud, wanted)
         resp.status = 204
@@ -219,7 +227,9 @@ class Usages(_Room):
             into = made.setdefault("all" if wanted == "all" else kind, {"consumer_count": 0})
             into[row.resource_class] = into.get(row.resource_class, 0) + int(row.used)
         for name, into in made.items():
-            into["consumer_count"] = sum(counts.values()) if name == "all" else counts.get(None if name == "unknown" else name, 0)
+            into["consumer_count"] = (
+                sum(counts.values()) if name == "all" else counts.get(None if name == "unknown" else name, 0)
+            )
         resp.media = {"usages": made}
 
 
@@ -234,12 +244,19 @@ class Candidates(_Room):
             found, stock = search.candidates(tx, asked)
         classes = {c for g in asked.groups for c in g.resources}
         stamp(req, resp, self.cloud)
-        resp.media = {"allocation_requests": [_request(req, c) for c in found], "provider_summaries": _summaries(req, found, stock, classes)}
+        resp.media = {
+            "allocation_requests": [_request(req, c) for c in found],
+            "provider_summaries": _summaries(req, found, stock, classes),
+        }
 
 
 def _request(req: Request, one: Candidate) -> dict[str, Any]:
     if not since(req, 1, 12):
-        return {"allocations": [{"resource_provider": {"uuid": id}, "resources": take} for id, take in one.take.items()]}
+        return {
+            "allocations": [
+                {"resource_provider": {"uuid": id}, "resources": take} for id, take in one.take.items()
+            ]
+        }
     made: dict[str, Any] = {"allocations": {id: {"resources": take} for id, take in one.take.items()}}
     return made | ({"mappings": one.mappings} if since(req, 1, 34) else {})
 

@@ -93,7 +93,9 @@ def _shown(req: Request, row: Row) -> dict[str, Any]:
 def inventory_of(req: Request, given: Any) -> Inventory:
     made = Inventory(**{n: getattr(given, n) for n in Inventory.__struct_fields__})
     if made.reserved > made.total or (made.reserved == made.total and not since(req, 1, 26)):
-        raise BadRequest(f"Unable to update inventory: reserved {made.reserved} must be less than total {made.total}.")
+        raise BadRequest(
+            f"Unable to update inventory: reserved {made.reserved} must be less than total {made.total}."
+        )
     return made
 
 
@@ -121,7 +123,12 @@ class Providers(_Room):
             if text := one_param(req, "in_tree"):
                 group.in_tree = query.uuid_of(text, "in_tree")
             id = one_param(req, "uuid")
-            rows = search.providers(tx, group, name=one_param(req, "name"), id=query.uuid_of(id, "uuid") if id is not None else None)
+            rows = search.providers(
+                tx,
+                group,
+                name=one_param(req, "name"),
+                id=query.uuid_of(id, "uuid") if id is not None else None,
+            )
         stamp(req, resp, self.cloud, max((r.updated_at or r.created_at for r in rows), default=None))
         resp.media = {"resource_providers": [_shown(req, r) for r in rows]}
 
@@ -129,7 +136,11 @@ class Providers(_Room):
         caller(req).may("placement:resource_providers:create")
         want = body(req, CreateProvider)
         id = query.uuid_of(want.uuid, "uuid") if want.uuid is not UNSET else None
-        parent = query.uuid_of(want.parent_provider_uuid, "parent_provider_uuid") if want.parent_provider_uuid else None
+        parent = (
+            query.uuid_of(want.parent_provider_uuid, "parent_provider_uuid")
+            if want.parent_provider_uuid
+            else None
+        )
         with self.cloud.db.begin() as tx:
             row = actions.create(tx, self.cloud, name=want.name, id=id, parent_id=parent)
         resp.set_header("Location", f"{base_url(req, self.cloud)}/placement/resource_providers/{row.id}")
@@ -153,13 +164,30 @@ class Provider(_Room):
     def on_put(self, req: Request, resp: Response, id: str) -> None:
         caller(req).may("placement:resource_providers:update")
         want = body(req, UpdateProvider)
-        parent = query.uuid_of(want.parent_provider_uuid, "parent_provider_uuid") if want.parent_provider_uuid else None
+        parent = (
+            query.uuid_of(want.parent_provider_uuid, "parent_provider_uuid")
+            if want.parent_provider_uuid
+            else None
+        )
         with self.cloud.db.begin() as tx:
             row = actions.get(tx, id)
-            if parent is None and row.parent_id is not None and want.parent_provider_uuid is None and not since(req, 1, 37):
-                raise BadRequest("Unable to save resource provider: un-parenting a provider is not currently allowed.")
+            if (
+                parent is None
+                and row.parent_id is not None
+                and want.parent_provider_uuid is None
+                and not since(req, 1, 37)
+            ):
+                raise BadRequest(
+                    "Unable to save resource provider: un-parenting a provider is not currently allowed."
+                )
             row = actions.update(
-                tx, self.cloud, row, name=want.name, parent_id=parent, move=since(req, 1, 37), keep_parent=want.parent_provider_uuid is UNSET
+                tx,
+                self.cloud,
+                row,
+                name=want.name,
+                parent_id=parent,
+                move=since(req, 1, 37),
+                keep_parent=want.parent_provider_uuid is UNSET,
             )
         stamp(req, resp, self.cloud, row.updated_at)
         resp.media = _shown(req, row)
@@ -180,7 +208,10 @@ class ProviderInventories(_Room):
     def _answer(self, req: Request, resp: Response, tx: Tx, id: str) -> None:
         rows = actions.inventories(tx, id)
         stamp(req, resp, self.cloud, max((r.updated_at for r in rows), default=None))
-        resp.media = {"resource_provider_generation": actions.get(tx, id).generation, "inventories": {r.resource_class: _plain(r) for r in rows}}
+        resp.media = {
+            "resource_provider_generation": actions.get(tx, id).generation,
+            "inventories": {r.resource_class: _plain(r) for r in rows},
+        }
 
     def on_get(self, req: Request, resp: Response, id: str) -> None:
         caller(req).may("placement:resource_providers:inventories:list")
@@ -193,7 +224,9 @@ class ProviderInventories(_Room):
         with self.cloud.db.begin() as tx:
             row = actions.get(tx, id)
             actions.advance(tx, self.cloud, row, want.resource_provider_generation)
-            actions.set_inventories(tx, self.cloud, row, {n: inventory_of(req, i) for n, i in want.inventories.items()})
+            actions.set_inventories(
+                tx, self.cloud, row, {n: inventory_of(req, i) for n, i in want.inventories.items()}
+            )
             self._answer(req, resp, tx, row.id)
 
     def on_post(self, req: Request, resp: Response, id: str) -> None:
@@ -203,11 +236,21 @@ class ProviderInventories(_Room):
             row = actions.get(tx, id)
             if any(i.resource_class == want.resource_class for i in actions.inventories(tx, row.id)):
                 raise ConcurrentUpdate(f"Update conflict: inventory of {want.resource_class} exists already")
-            generation = actions.advance(tx, self.cloud, row, None if want.resource_provider_generation is UNSET else want.resource_provider_generation)
-            actions.set_inventories(tx, self.cloud, row, {want.resource_class: inventory_of(req, want)}, only=want.resource_class)
+            generation = actions.advance(
+                tx,
+                self.cloud,
+                row,
+                None if want.resource_provider_generation is UNSET else want.resource_provider_generation,
+            )
+            actions.set_inventories(
+                tx, self.cloud, row, {want.resource_class: inventory_of(req, want)}, only=want.resource_class
+            )
             made = next(i for i in actions.inventories(tx, row.id) if i.resource_class == want.resource_class)
         resp.status = 201
-        resp.set_header("Location", f"{base_url(req, self.cloud)}/placement/resource_providers/{row.id}/inventories/{want.resource_class}")
+        resp.set_header(
+            "Location",
+            f"{base_url(req, self.cloud)}/placement/resource_providers/{row.id}/inventories/{want.resource_class}",
+        )
         stamp(req, resp, self.cloud)
         resp.media = {"resource_provider_generation": generation, **_plain(made)}
 
@@ -331,7 +374,10 @@ class ProviderTraits(_Room):
 
     def _answer(self, req: Request, resp: Response, tx: Tx, id: str) -> None:
         stamp(req, resp, self.cloud)
-        resp.media = {"resource_provider_generation": actions.get(tx, id).generation, "traits": actions.traits_of(tx, id)}
+        resp.media = {
+            "resource_provider_generation": actions.get(tx, id).generation,
+            "traits": actions.traits_of(tx, id),
+        }
 
     def on_get(self, req: Request, resp: Response, id: str) -> None:
         only(req, 6)
@@ -357,4 +403,3 @@ class ProviderTraits(_Room):
             actions.set_traits(tx, row.id, [])
             actions.advance(tx, self.cloud, row, None)
         resp.status = 204
-

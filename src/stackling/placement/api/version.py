@@ -26,7 +26,9 @@ def only(req: falcon.Request, minor: int) -> None:
 def stamp(req: falcon.Request, resp: falcon.Response, cloud: Cloud, when: datetime | None = None) -> None:
     """When what is answered was last changed, from 1.15 on."""
     if since(req, 1, 15):
-        resp.set_header("Last-Modified", format_datetime((when or cloud.clock.now()).replace(tzinfo=UTC), usegmt=True))
+        resp.set_header(
+            "Last-Modified", format_datetime((when or cloud.clock.now()).replace(tzinfo=UTC), usegmt=True)
+        )
         resp.set_header("Cache-Control", "no-cache")
 
 
@@ -39,5 +41,10 @@ class Versions:
         self.cloud = cloud
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        one = {"id": "v1.0", "status": "CURRENT", "min_version": str(SPOKEN.lowest), "max_version": str(SPOKEN.highest)}
+        one = {
+            "id": "v1.0",
+            "status": "CURRENT",
+            "min_version": str(SPOKEN.lowest),
+            "max_version": str(SPOKEN.highest),
+        }
         resp.media = {"versions": [{**one, "links": [{"rel": "self", "href": ""}]}]}

@@ -48,7 +48,9 @@ class Traits(_Room):
             elif how == "startswith":
                 names = [n for n in names if n.startswith(what)]
             else:
-                raise BadQuery("Badly formatted name parameter. Expected name query string parameter in form: ?name=[in|startswith]:[name1,name2|prefix].")
+                raise BadQuery(
+                    "Badly formatted name parameter. Expected name query string parameter in form: ?name=[in|startswith]:[name1,name2|prefix]."
+                )
         stamp(req, resp, self.cloud)
         resp.media = {"traits": names}
 
@@ -141,7 +143,9 @@ class Class(_Room):
                 raise BadRequest(f"Cannot update standard resource class {name}")
             if want.name != name and not actions.make_class(tx, self.cloud, want.name):
                 raise Conflict(f"Resource class already exists: {want.name}")
-            tx.execute(inventory.update().where(inventory.c.resource_class == name).values(resource_class=want.name))
+            tx.execute(
+                inventory.update().where(inventory.c.resource_class == name).values(resource_class=want.name)
+            )
             if want.name != name:
                 tx.execute(custom_class.delete().where(custom_class.c.name == name))
         stamp(req, resp, self.cloud)

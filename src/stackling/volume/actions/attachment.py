@@ -20,7 +20,13 @@ from stackling.volume.state.volume import State as VolumeState
 from stackling.volume.state.volume import volume
 
 # States of a volume that its attachments decide; any other is left as it is.
-_FOLLOWS = (VolumeState.AVAILABLE, VolumeState.RESERVED, VolumeState.ATTACHING, VolumeState.IN_USE, VolumeState.DETACHING)
+_FOLLOWS = (
+    VolumeState.AVAILABLE,
+    VolumeState.RESERVED,
+    VolumeState.ATTACHING,
+    VolumeState.IN_USE,
+    VolumeState.DETACHING,
+)
 
 
 def get(tx: Tx, caller: Caller, id: str, rule: str = "volume:get") -> Row:
@@ -91,8 +97,12 @@ def reserve(
     """Keep the volume for a server. Raises NotFound, Forbidden, BadRequest (its state), Conflict (it has it already)."""
     row = volumes.get(tx, caller, volume_id)
     caller.may("volume:attachment_create", volumes.target(row))
-    if row.state != VolumeState.AVAILABLE and not (row.multiattach and row.state in (VolumeState.RESERVED, VolumeState.IN_USE)):
-        raise BadRequest(f"Invalid volume: Volume {volume_id} status must be available or downloading to reserve, but the current status is {row.state}.")
+    if row.state != VolumeState.AVAILABLE and not (
+        row.multiattach and row.state in (VolumeState.RESERVED, VolumeState.IN_USE)
+    ):
+        raise BadRequest(
+            f"Invalid volume: Volume {volume_id} status must be available or downloading to reserve, but the current status is {row.state}."
+        )
     same = sa.and_(attachment.c.volume_id == volume_id, attachment.c.server_id == server_id)
     if server_id is not None and tx.execute(sa.select(attachment.c.id).where(same)).first():
         raise Conflict(f"Volume {volume_id} is already attached to server {server_id}.")
@@ -112,7 +122,15 @@ def reserve(
     return made
 
 
-def connect(tx: Tx, cloud: Cloud, attachment_id: str, *, host: str | None, device: str | None, connector: Mapping[str, Any] | None = None) -> None:
+def connect(
+    tx: Tx,
+    cloud: Cloud,
+    attachment_id: str,
+    *,
+    host: str | None,
+    device: str | None,
+    connector: Mapping[str, Any] | None = None,
+) -> None:
     """The attachment is being made on `host`: the volume is attaching."""
     values = {"state": State.ATTACHING, "host": host, "connector": connector, "updated_at": cloud.clock.now()}
     if device is not None:
@@ -123,11 +141,20 @@ def connect(tx: Tx, cloud: Cloud, attachment_id: str, *, host: str | None, devic
 def complete(tx: Tx, cloud: Cloud, attachment_id: str, *, host: str | None, device: str | None) -> None:
     """The guest has the volume as `device` on `host`. Repeating it changes nothing; gone already: nothing happens."""
     row = found(tx, attachment_id)
-    if row is None or row.state == State.DETACHING or (row.state == State.ATTACHED and row.host == host and row.device == device):
+    if (
+        row is None
+        or row.state == State.DETACHING
+        or (row.state == State.ATTACHED and row.host == host and row.device == device)
+    ):
         return
     now = cloud.clock.now()
     when = row.attached_at or now
-    _change(tx, cloud, attachment_id, {"state": State.ATTACHED, "host": host, "device": device, "attached_at": when, "updated_at": now})
+    _change(
+        tx,
+        cloud,
+        attachment_id,
+        {"state": State.ATTACHED, "host": host, "device": device, "attached_at": when, "updated_at": now},
+    )
 
 
 def begin_detach(tx: Tx, cloud: Cloud, caller: Caller, attachment_id: str) -> Row:
@@ -138,7 +165,9 @@ def begin_detach(tx: Tx, cloud: Cloud, caller: Caller, attachment_id: str) -> Ro
     row = get(tx, caller, attachment_id)
     caller.may("volume_extension:volume_actions:begin_detaching", {"project_id": row.project_id})
     if row.state not in (State.ATTACHED, State.DETACHING):
-        raise BadRequest(f"Invalid volume: Unable to detach volume. Its attachment must be attached, but it is {row.state}.")
+        raise BadRequest(
+            f"Invalid volume: Unable to detach volume. Its attachment must be attached, but it is {row.state}."
+        )
     if row.state != State.DETACHING:
         _change(tx, cloud, attachment_id, {"state": State.DETACHING, "updated_at": cloud.clock.now()})
     return row
@@ -172,10 +201,16 @@ def settle(tx: Tx, cloud: Cloud, volume_id: str) -> None:
     row = volumes.found(tx, volume_id)
     if row is None or row.state not in _FOLLOWS:
         return
-    states = set(tx.execute(sa.select(attachment.c.state).where(attachment.c.volume_id == volume_id)).scalars())
+    states = set(
+        tx.execute(sa.select(attachment.c.state).where(attachment.c.volume_id == volume_id)).scalars()
+    )
     wanted = state_of(states)
     if row.state != wanted:
-        tx.execute(sa.update(volume).where(volume.c.id == volume_id).values(state=wanted, updated_at=cloud.clock.now()))
+        tx.execute(
+            sa.update(volume)
+            .where(volume.c.id == volume_id)
+            .values(state=wanted, updated_at=cloud.clock.now())
+        )
 
 
 def state_of(states: set[str]) -> VolumeState:
@@ -194,4 +229,6 @@ def state_of(states: set[str]) -> VolumeState:
 def forbid_compute(row: Row) -> None:
     """Raises Conflict for an attachment that compute made: ending it behind the server's back would lose data."""
     if row.by_compute and row.state in (State.ATTACHED, State.DETACHING, State.ATTACHING):
-        raise Conflict(f"Volume {row.volume_id} is attached to server {row.server_id}: detach it with the compute API.")
+        raise Conflict(
+            f"Volume {row.volume_id} is attached to server {row.server_id}: detach it with the compute API."
+        )

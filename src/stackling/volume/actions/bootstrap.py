@@ -13,5 +13,11 @@ def bootstrap(tx: Tx, cloud: Cloud) -> None:
     if tx.execute(sa.select(volume_type.c.id).where(volume_type.c.name == name)).first():
         return
     says = "Files on the host's own disk"
-    values = {"id": ids.uuid4(), "name": name, "description": says, "is_public": True, "created_at": cloud.clock.now()}
+    values = {
+        "id": ids.uuid4(),
+        "name": name,
+        "description": says,
+        "is_public": True,
+        "created_at": cloud.clock.now(),
+    }
     tx.execute(sa.insert(volume_type).values(**values))

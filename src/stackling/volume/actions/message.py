@@ -42,7 +42,9 @@ def get(tx: Tx, caller: Caller, id: str, rule: str = "message:get") -> Row:
     return row
 
 
-def listed(tx: Tx, caller: Caller, filters: dict[str, str], sort: Sort, *, limit: int, marker: str | None) -> list[Row]:
+def listed(
+    tx: Tx, caller: Caller, filters: dict[str, str], sort: Sort, *, limit: int, marker: str | None
+) -> list[Row]:
     caller.may("message:get_all")
     query = sa.select(message).where(message.c.project_id == caller.project_id)
     for name, value in filters.items():

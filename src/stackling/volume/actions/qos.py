@@ -27,22 +27,34 @@ def get(tx: Tx, caller: Caller, id: str, rule: str = "get") -> Row:
 
 def listed(tx: Tx, caller: Caller, sort: Sort, *, limit: int, marker: str | None) -> list[Row]:
     caller.may(_RULE + "get_all")
-    return page(tx, sa.select(qos_specs), sort, limit=limit, after=get(tx, caller, marker) if marker else None)
+    return page(
+        tx, sa.select(qos_specs), sort, limit=limit, after=get(tx, caller, marker) if marker else None
+    )
 
 
-def create(tx: Tx, cloud: Cloud, caller: Caller, name: str, consumer: Consumer, specs: Mapping[str, str]) -> Row:
+def create(
+    tx: Tx, cloud: Cloud, caller: Caller, name: str, consumer: Consumer, specs: Mapping[str, str]
+) -> Row:
     """Raises Conflict when the name is taken."""
     caller.may(_RULE + "create")
     if tx.execute(sa.select(qos_specs.c.id).where(qos_specs.c.name == name)).first():
         raise Conflict(f"QoS Specs {name} already exists.")
-    values = {"id": ids.uuid4(), "name": name, "consumer": consumer, "specs": dict(specs), "created_at": cloud.clock.now()}
+    values = {
+        "id": ids.uuid4(),
+        "name": name,
+        "consumer": consumer,
+        "specs": dict(specs),
+        "created_at": cloud.clock.now(),
+    }
     return tx.execute(sa.insert(qos_specs).values(**values).returning(qos_specs)).one()
 
 
 def update(tx: Tx, caller: Caller, id: str, consumer: Consumer | None, specs: Mapping[str, str]) -> Row:
     row = get(tx, caller, id, "update")
     values = {"consumer": consumer or row.consumer, "specs": {**row.specs, **specs}}
-    return tx.execute(sa.update(qos_specs).where(qos_specs.c.id == id).values(**values).returning(qos_specs)).one()
+    return tx.execute(
+        sa.update(qos_specs).where(qos_specs.c.id == id).values(**values).returning(qos_specs)
+    ).one()
 
 
 def remove_keys(tx: Tx, caller: Caller, id: str, keys: Iterable[str]) -> None:

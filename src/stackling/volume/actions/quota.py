@@ -45,7 +45,18 @@ def limits(tx: Tx, cloud: Cloud, project_id: str) -> dict[str, int]:
 
 def usage(tx: Tx, project_id: str) -> dict[str, int]:
     """What a project has, under the names of the limits."""
-    used = dict.fromkeys(("volumes", "snapshots", "gigabytes", "per_volume_gigabytes", "backups", "backup_gigabytes", "groups"), 0)
+    used = dict.fromkeys(
+        (
+            "volumes",
+            "snapshots",
+            "gigabytes",
+            "per_volume_gigabytes",
+            "backups",
+            "backup_gigabytes",
+            "groups",
+        ),
+        0,
+    )
     # A volume that grows counts as large as it will be.
     size = sa.case((volume.c.wanted_size > volume.c.size, volume.c.wanted_size), else_=volume.c.size)
     for word, table, gib in (("volumes", volume, size), ("snapshots", snapshot, snapshot.c.size)):
@@ -62,7 +73,9 @@ def usage(tx: Tx, project_id: str) -> dict[str, int]:
     return used
 
 
-def check(tx: Tx, cloud: Cloud, project_id: str, type_name: str, adds: Mapping[str, int], *, size: int) -> None:
+def check(
+    tx: Tx, cloud: Cloud, project_id: str, type_name: str, adds: Mapping[str, int], *, size: int
+) -> None:
     """Let `adds` through for a volume of `size` GiB. Raises QuotaExceeded."""
     in_force = defaults(tx, cloud)
     most = quota.limits(tx, SERVICE, project_id, in_force)["per_volume_gigabytes"]
@@ -86,7 +99,9 @@ def show(tx: Tx, cloud: Cloud, caller: Caller, project_id: str) -> tuple[dict[st
     return most, {name: used.get(name, 0) for name in most}
 
 
-def change(tx: Tx, cloud: Cloud, caller: Caller, project_id: str, wanted: Mapping[str, int]) -> dict[str, int]:
+def change(
+    tx: Tx, cloud: Cloud, caller: Caller, project_id: str, wanted: Mapping[str, int]
+) -> dict[str, int]:
     caller.may("volume_extension:quotas:update", {"project_id": project_id})
     quota.set_limits(tx, SERVICE, project_id, wanted)
     return limits(tx, cloud, project_id)

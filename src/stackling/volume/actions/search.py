@@ -61,7 +61,9 @@ def snapshots(tx: Tx, caller: Caller, want: Search) -> tuple[list[Row], int | No
     caller.may("volume:get_all_snapshots")
     query = _narrowed(snapshot, caller, want)
     for key, value in want.metadata.items():
-        having = sa.select(snapshot_metadata.c.snapshot_id).where(snapshot_metadata.c.key == key, snapshot_metadata.c.value == value)
+        having = sa.select(snapshot_metadata.c.snapshot_id).where(
+            snapshot_metadata.c.key == key, snapshot_metadata.c.value == value
+        )
         query = query.where(snapshot.c.id.in_(having))
     return _page(tx, snapshot, query, caller, want, "Snapshot")
 
@@ -84,7 +86,9 @@ def _narrowed(table: Table, caller: Caller, want: Search) -> Select[Any]:
     return query
 
 
-def _page(tx: Tx, table: Table, query: Select[Any], caller: Caller, want: Search, word: str) -> tuple[list[Row], int | None]:
+def _page(
+    tx: Tx, table: Table, query: Select[Any], caller: Caller, want: Search, word: str
+) -> tuple[list[Row], int | None]:
     count = None
     if want.count:
         count = tx.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
@@ -108,7 +112,9 @@ def summary(tx: Tx, caller: Caller, *, all_tenants: bool) -> tuple[int, int, dic
     query = _narrowed(volume, caller, Search(all_tenants=all_tenants)).subquery()
     count, size = tx.execute(sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(query.c.size), 0))).one()
     found: dict[str, list[str]] = {}
-    having = sa.select(volume_metadata.c.key, volume_metadata.c.value).where(volume_metadata.c.volume_id.in_(sa.select(query.c.id)))
+    having = sa.select(volume_metadata.c.key, volume_metadata.c.value).where(
+        volume_metadata.c.volume_id.in_(sa.select(query.c.id))
+    )
     for key, value in tx.execute(having.distinct().order_by(volume_metadata.c.key, volume_metadata.c.value)):
         found.setdefault(key, []).append(value)
     return count, int(size), found

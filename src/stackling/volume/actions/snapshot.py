@@ -46,7 +46,9 @@ def create(
     caller.may("volume:create_snapshot", volume.target(row))
     allowed = (volumes.State.AVAILABLE, volumes.State.IN_USE) if force else (volumes.State.AVAILABLE,)
     if row.state not in allowed:
-        raise BadRequest(f"Invalid volume: Volume {volume_id} status must be {' or '.join(allowed)}, but current status is: {row.state}.")
+        raise BadRequest(
+            f"Invalid volume: Volume {volume_id} status must be {' or '.join(allowed)}, but current status is: {row.state}."
+        )
     kind = volume_type.names(tx, [row.volume_type_id]).get(row.volume_type_id, "")
     quota.check(tx, cloud, row.project_id, kind, {"snapshots": 1, "gigabytes": row.size}, size=0)
     now = cloud.clock.now()
@@ -73,7 +75,9 @@ def create(
 def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, columns: Mapping[str, Any]) -> Row:
     get(tx, caller, id, "volume:update_snapshot")
     values = {**columns, "updated_at": cloud.clock.now()}
-    return tx.execute(sa.update(snapshot).where(snapshot.c.id == id).values(**values).returning(snapshot)).one()
+    return tx.execute(
+        sa.update(snapshot).where(snapshot.c.id == id).values(**values).returning(snapshot)
+    ).one()
 
 
 def delete(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, force: bool = False) -> None:
@@ -81,7 +85,9 @@ def delete(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, force: bool = False
     rule = "volume_extension:snapshot_admin_actions:force_delete" if force else "volume:delete_snapshot"
     row = get(tx, caller, id, rule)
     if row.state not in (State.AVAILABLE, State.ERROR, State.ERROR_DELETING) and not force:
-        raise BadRequest(f"Invalid snapshot: Snapshot status must be available or error, but it is {row.state}.")
+        raise BadRequest(
+            f"Invalid snapshot: Snapshot status must be available or error, but it is {row.state}."
+        )
     now = cloud.clock.now()
     tx.execute(sa.update(snapshot).where(snapshot.c.id == id).values(state=State.DELETING, updated_at=now))
     jobs.start(tx, KIND, id, now=now)
@@ -90,7 +96,9 @@ def delete(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, force: bool = False
 def reset(tx: Tx, cloud: Cloud, caller: Caller, id: str, state: State, rule: str) -> None:
     """Say by hand what state a snapshot is in."""
     get(tx, caller, id, rule)
-    tx.execute(sa.update(snapshot).where(snapshot.c.id == id).values(state=state, updated_at=cloud.clock.now()))
+    tx.execute(
+        sa.update(snapshot).where(snapshot.c.id == id).values(state=state, updated_at=cloud.clock.now())
+    )
 
 
 def found(tx: Tx, id: str) -> Row | None:
@@ -114,7 +122,9 @@ def metadata(tx: Tx, caller: Caller, id: str) -> dict[str, str]:
     return metadata_of(tx, [id]).get(id, {})
 
 
-def set_metadata(tx: Tx, cloud: Cloud, caller: Caller, id: str, items: Mapping[str, str], *, replace: bool) -> dict[str, str]:
+def set_metadata(
+    tx: Tx, cloud: Cloud, caller: Caller, id: str, items: Mapping[str, str], *, replace: bool
+) -> dict[str, str]:
     """Merge `items` into the snapshot's metadata, or put them in its place. Returns what it is then."""
     get(tx, caller, id, "volume:update_snapshot_metadata")
     made = {**({} if replace else metadata_of(tx, [id]).get(id, {})), **items}
@@ -134,4 +144,7 @@ def remove_metadata(tx: Tx, cloud: Cloud, caller: Caller, id: str, key: str) -> 
 
 def _write(tx: Tx, id: str, items: Mapping[str, str]) -> None:
     if items:
-        tx.execute(sa.insert(snapshot_metadata), [{"snapshot_id": id, "key": k, "value": v} for k, v in items.items()])
+        tx.execute(
+            sa.insert(snapshot_metadata),
+            [{"snapshot_id": id, "key": k, "value": v} for k, v in items.items()],
+        )

@@ -23,7 +23,9 @@ def _digest(id: str, key: str) -> str:
     return hashlib.sha256(f"{id}:{key}".encode()).hexdigest()
 
 
-def create(tx: Tx, cloud: Cloud, caller: Caller, volume_id: str, name: str | None, *, no_snapshots: bool) -> tuple[Row, str]:
+def create(
+    tx: Tx, cloud: Cloud, caller: Caller, volume_id: str, name: str | None, *, no_snapshots: bool
+) -> tuple[Row, str]:
     """Offer a volume; returns the offer and its key, which is told this once. Raises BadRequest for its state."""
     row = volume.get(tx, caller, volume_id, "volume:create_transfer")
     if row.state != volumes.State.AVAILABLE:
@@ -44,7 +46,10 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, volume_id: str, name: str | Non
 
 
 def _set(tx: Tx, cloud: Cloud, volume_id: str, values: dict[str, Any]) -> None:
-    waiting = sa.and_(volumes.volume.c.id == volume_id, volumes.volume.c.state.in_((volumes.State.AVAILABLE, volumes.State.AWAITING_TRANSFER)))
+    waiting = sa.and_(
+        volumes.volume.c.id == volume_id,
+        volumes.volume.c.state.in_((volumes.State.AVAILABLE, volumes.State.AWAITING_TRANSFER)),
+    )
     tx.execute(sa.update(volumes.volume).where(waiting).values(**values, updated_at=cloud.clock.now()))
 
 
@@ -61,7 +66,9 @@ def _find(tx: Tx, id: str) -> Row:
     return row
 
 
-def listed(tx: Tx, caller: Caller, sort: Sort, *, all_tenants: bool, limit: int, marker: str | None) -> list[Row]:
+def listed(
+    tx: Tx, caller: Caller, sort: Sort, *, all_tenants: bool, limit: int, marker: str | None
+) -> list[Row]:
     caller.may("volume:get_all_transfers")
     query = sa.select(transfer)
     if not (all_tenants and caller.is_admin):
@@ -85,7 +92,11 @@ def accept(tx: Tx, cloud: Cloud, caller: Caller, id: str, key: str) -> Row:
     given = volume.found(tx, row.volume_id)
     if given is None or caller.project_id is None or given.state != volumes.State.AWAITING_TRANSFER:
         raise BadRequest(f"Volume {row.volume_id} can't be taken over now.")
-    along = [] if row.no_snapshots else list(tx.execute(sa.select(snapshot).where(snapshot.c.volume_id == row.volume_id)))
+    along = (
+        []
+        if row.no_snapshots
+        else list(tx.execute(sa.select(snapshot).where(snapshot.c.volume_id == row.volume_id)))
+    )
     name = volume_type.names(tx, [given.volume_type_id]).get(given.volume_type_id, "")
     adds = {"volumes": 1, "gigabytes": given.size + sum(s.size for s in along)}
     if along:

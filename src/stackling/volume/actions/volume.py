@@ -22,7 +22,16 @@ KIND = "volume.volume"
 # Statements of every request are built once: building them costs more than running them.
 _ONE = sa.select(volume).where(volume.c.id == sa.bindparam("id"))
 GIB = 1 << 30
-_INHERITED = ("image_id", "image_name", "checksum", "container_format", "disk_format", "min_disk", "min_ram", "size")
+_INHERITED = (
+    "image_id",
+    "image_name",
+    "checksum",
+    "container_format",
+    "disk_format",
+    "min_disk",
+    "min_ram",
+    "size",
+)
 
 
 class NewVolume(Struct, kw_only=True):
@@ -84,17 +93,23 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewVolume) -> Row:
     else:
         kind = volume_type.default(tx, cloud)
     if source.volume_type_id not in (None, kind.id):
-        raise BadRequest("Invalid volume_type provided: it must be that of the volume's source. Retype it later.")
+        raise BadRequest(
+            "Invalid volume_type provided: it must be that of the volume's source. Retype it later."
+        )
     zone = want.availability_zone or cloud.config.compute.availability_zone
     if zone != cloud.config.compute.availability_zone:
-        raise BadRequest(f"Availability zone '{zone[:64]}' is invalid. There is: {cloud.config.compute.availability_zone}")
+        raise BadRequest(
+            f"Availability zone '{zone[:64]}' is invalid. There is: {cloud.config.compute.availability_zone}"
+        )
     size = want.size
     if size is None and (want.snapshot_id or want.source_volid):
         size = source.least
     if size is None:
         raise BadRequest("Invalid input for field/attribute size: a volume needs a size in GiB")
     if size < source.least:
-        raise BadRequest(f"Invalid input for field/attribute size: {size} GiB is smaller than the source, which needs {source.least} GiB")
+        raise BadRequest(
+            f"Invalid input for field/attribute size: {size} GiB is smaller than the source, which needs {source.least} GiB"
+        )
     quota.check(tx, cloud, caller.project_id, kind.name, {"volumes": 1, "gigabytes": size}, size=size)
     specs = volume_type.specs_of(tx, [kind.id]).get(kind.id, {})
     now = cloud.clock.now()
@@ -158,7 +173,9 @@ def _from_image(tx: Tx, cloud: Cloud, caller: Caller, image_id: str) -> _Source:
     try:
         row = images.for_boot(tx, cloud, caller, image_id)
     except NotFound as e:
-        raise BadRequest(f"Invalid image identifier or unable to access requested image: {image_id[:64]}") from e
+        raise BadRequest(
+            f"Invalid image identifier or unable to access requested image: {image_id[:64]}"
+        ) from e
     known = {name: getattr(row, name) for name in _INHERITED[2:]}
     base = {"image_id": row.id, "image_name": row.name, **known}
     inherited = {k: None if v is None else str(v) for k, v in base.items()}
@@ -177,27 +194,42 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, columns: Mapping[str, 
     return tx.execute(sa.update(volume).where(volume.c.id == id).values(**values).returning(volume)).one()
 
 
-def delete(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, cascade: bool = False, force: bool = False) -> None:
+def delete(
+    tx: Tx, cloud: Cloud, caller: Caller, id: str, *, cascade: bool = False, force: bool = False
+) -> None:
     """The volume is to go, with `cascade` its snapshots as well; `force` whatever its state is.
 
     Raises BadRequest saying what is in the way: its state, a server that has it, its snapshots.
     """
-    row = get(tx, caller, id, "volume_extension:volume_admin_actions:force_delete" if force else "volume:delete")
+    row = get(
+        tx, caller, id, "volume_extension:volume_admin_actions:force_delete" if force else "volume:delete"
+    )
     if row.state == State.DELETING and not force:
         return
     if row.state not in (*DELETABLE, State.ERROR_DELETING) and not force:
-        raise BadRequest(f"Invalid volume: volume status must be {' or '.join(DELETABLE)}, but it is {row.state}.")
+        raise BadRequest(
+            f"Invalid volume: volume status must be {' or '.join(DELETABLE)}, but it is {row.state}."
+        )
     if tx.execute(sa.select(attachment.c.id).where(attachment.c.volume_id == id).limit(1)).first():
         raise BadRequest(f"Invalid volume: volume {id} is still attached, detach volume first.")
     held = list(tx.execute(sa.select(snapshot.c.id, snapshot.c.state).where(snapshot.c.volume_id == id)))
     if held and not cascade:
         raise BadRequest(f"Invalid volume: volume still has {len(held)} dependent snapshots.")
-    done = (snapshots.State.AVAILABLE, snapshots.State.ERROR, snapshots.State.DELETING, snapshots.State.ERROR_DELETING)
+    done = (
+        snapshots.State.AVAILABLE,
+        snapshots.State.ERROR,
+        snapshots.State.DELETING,
+        snapshots.State.ERROR_DELETING,
+    )
     if any(s.state not in done for s in held):
         raise BadRequest("Invalid volume: one of its snapshots is being made.")
     now = cloud.clock.now()
     for each in held:
-        tx.execute(sa.update(snapshot).where(snapshot.c.id == each.id).values(state=snapshots.State.DELETING, updated_at=now))
+        tx.execute(
+            sa.update(snapshot)
+            .where(snapshot.c.id == each.id)
+            .values(state=snapshots.State.DELETING, updated_at=now)
+        )
         jobs.start(tx, "volume.snapshot", each.id, now=now)
     _set(tx, cloud, id, State.DELETING)
     jobs.start(tx, KIND, id, now=now)
@@ -214,24 +246,36 @@ def extend(tx: Tx, cloud: Cloud, caller: Caller, id: str, size: int, *, attached
     elif row.state != State.AVAILABLE:
         raise BadRequest(f"Invalid volume: volume status must be available to extend, but it is {row.state}.")
     if size <= row.size:
-        raise BadRequest(f"Invalid input received: New size for extend must be greater than current size. (current: {row.size}, extended: {size}).")
+        raise BadRequest(
+            f"Invalid input received: New size for extend must be greater than current size. (current: {row.size}, extended: {size})."
+        )
     name = volume_type.names(tx, [row.volume_type_id]).get(row.volume_type_id, "")
     quota.check(tx, cloud, row.project_id, name, {"gigabytes": size - row.size}, size=size)
     now = cloud.clock.now()
-    tx.execute(sa.update(volume).where(volume.c.id == id).values(state=State.EXTENDING, wanted_size=size, updated_at=now))
+    tx.execute(
+        sa.update(volume)
+        .where(volume.c.id == id)
+        .values(state=State.EXTENDING, wanted_size=size, updated_at=now)
+    )
     jobs.start(tx, KIND, id, now=now)
 
 
 def set_bootable(tx: Tx, cloud: Cloud, caller: Caller, id: str, bootable: bool) -> None:
     get(tx, caller, id, "volume:update")
-    tx.execute(sa.update(volume).where(volume.c.id == id).values(bootable=bootable, updated_at=cloud.clock.now()))
+    tx.execute(
+        sa.update(volume).where(volume.c.id == id).values(bootable=bootable, updated_at=cloud.clock.now())
+    )
 
 
 def set_readonly(tx: Tx, cloud: Cloud, caller: Caller, id: str, readonly: bool) -> None:
     row = get(tx, caller, id, "volume:update_readonly_flag")
     if row.state != State.AVAILABLE:
-        raise BadRequest(f"Volume {id} status must be available to update readonly flag, but current status is: {row.state}.")
-    tx.execute(sa.update(volume).where(volume.c.id == id).values(readonly=readonly, updated_at=cloud.clock.now()))
+        raise BadRequest(
+            f"Volume {id} status must be available to update readonly flag, but current status is: {row.state}."
+        )
+    tx.execute(
+        sa.update(volume).where(volume.c.id == id).values(readonly=readonly, updated_at=cloud.clock.now())
+    )
 
 
 def reset(tx: Tx, cloud: Cloud, caller: Caller, id: str, state: State | None, *, detached: bool) -> None:
@@ -259,16 +303,26 @@ def retype(tx: Tx, cloud: Cloud, caller: Caller, id: str, name: str) -> None:
     new, old = specs.get(kind.id, {}), specs.get(row.volume_type_id, {})
     for key in ("volume_backend_name", "multiattach"):
         if new.get(key, old.get(key)) != old.get(key):
-            raise BadRequest(f"Volume {id} can't become of type {kind.name}: that asks for {key} {new[key]!r}, and volumes stay where they are.")
+            raise BadRequest(
+                f"Volume {id} can't become of type {kind.name}: that asks for {key} {new[key]!r}, and volumes stay where they are."
+            )
     quota.check_retype(tx, cloud, row.project_id, kind.name, row.size)
-    tx.execute(sa.update(volume).where(volume.c.id == id).values(volume_type_id=kind.id, updated_at=cloud.clock.now()))
+    tx.execute(
+        sa.update(volume)
+        .where(volume.c.id == id)
+        .values(volume_type_id=kind.id, updated_at=cloud.clock.now())
+    )
 
 
 # -- metadata ----------------------------------------------------------------------------------------------------------
 
 
 def _of_many(table: sa.Table) -> sa.Select[Any]:
-    return sa.select(table).where(table.c.volume_id.in_(sa.bindparam("ids", expanding=True))).order_by(table.c.key)
+    return (
+        sa.select(table)
+        .where(table.c.volume_id.in_(sa.bindparam("ids", expanding=True)))
+        .order_by(table.c.key)
+    )
 
 
 _METADATA, _IMAGE_METADATA = _of_many(volume_metadata), _of_many(volume_image_metadata)
@@ -296,7 +350,9 @@ def metadata(tx: Tx, caller: Caller, id: str) -> dict[str, str]:
     return metadata_of(tx, [id]).get(id, {})
 
 
-def set_metadata(tx: Tx, cloud: Cloud, caller: Caller, id: str, items: Mapping[str, str], *, replace: bool) -> dict[str, str]:
+def set_metadata(
+    tx: Tx, cloud: Cloud, caller: Caller, id: str, items: Mapping[str, str], *, replace: bool
+) -> dict[str, str]:
     """Merge `items` into the volume's metadata, or put them in its place. Returns what it is then."""
     get(tx, caller, id, "volume:update_volume_metadata" if replace else "volume:create_volume_metadata")
     made = {**({} if replace else metadata_of(tx, [id]).get(id, {})), **items}
@@ -318,7 +374,9 @@ def image_metadata(tx: Tx, caller: Caller, id: str) -> dict[str, str | None]:
     return image_metadata_of(tx, [id]).get(id, {})
 
 
-def set_image_metadata(tx: Tx, cloud: Cloud, caller: Caller, id: str, items: Mapping[str, str]) -> dict[str, str | None]:
+def set_image_metadata(
+    tx: Tx, cloud: Cloud, caller: Caller, id: str, items: Mapping[str, str]
+) -> dict[str, str | None]:
     get(tx, caller, id, "volume_extension:volume_image_metadata:set")
     made = {**image_metadata_of(tx, [id]).get(id, {}), **items}
     _replace(tx, cloud, volume_image_metadata, id, made)
@@ -393,5 +451,3 @@ def remove_with_server(tx: Tx, cloud: Cloud, volume_id: str) -> None:
             return
     _set(tx, cloud, volume_id, State.DELETING)
     jobs.start(tx, KIND, volume_id, now=cloud.clock.now())
-
-

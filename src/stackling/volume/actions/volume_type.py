@@ -21,7 +21,9 @@ PUBLIC_SPECS = ("RESKEY:availability_zones", "multiattach", "replication_enabled
 def _visible(caller: Caller) -> sa.ColumnElement[bool]:
     if caller.is_admin:
         return sa.true()
-    mine = sa.select(volume_type_access.c.volume_type_id).where(volume_type_access.c.project_id == caller.project_id)
+    mine = sa.select(volume_type_access.c.volume_type_id).where(
+        volume_type_access.c.project_id == caller.project_id
+    )
     return sa.or_(volume_type.c.is_public, volume_type.c.id.in_(mine))
 
 
@@ -105,16 +107,31 @@ def names(tx: Tx, type_ids: Iterable[str]) -> dict[str, str]:
     return {r.id: r.name for r in tx.execute(_NAMES, {"ids": list(set(type_ids))})}
 
 
-_NAMES = sa.select(volume_type.c.id, volume_type.c.name).where(volume_type.c.id.in_(sa.bindparam("ids", expanding=True)))
+_NAMES = sa.select(volume_type.c.id, volume_type.c.name).where(
+    volume_type.c.id.in_(sa.bindparam("ids", expanding=True))
+)
 
 
 def create(
-    tx: Tx, cloud: Cloud, caller: Caller, *, name: str, description: str | None, is_public: bool, specs: Mapping[str, str]
+    tx: Tx,
+    cloud: Cloud,
+    caller: Caller,
+    *,
+    name: str,
+    description: str | None,
+    is_public: bool,
+    specs: Mapping[str, str],
 ) -> Row:
     """Raises Conflict when the name is taken."""
     caller.may("volume_extension:type_create")
     _free(tx, name)
-    values = {"id": ids.uuid4(), "name": name, "description": description, "is_public": is_public, "created_at": cloud.clock.now()}
+    values = {
+        "id": ids.uuid4(),
+        "name": name,
+        "description": description,
+        "is_public": is_public,
+        "created_at": cloud.clock.now(),
+    }
     row = tx.execute(sa.insert(volume_type).values(**values).returning(volume_type)).one()
     _write_specs(tx, row.id, specs)
     return row
@@ -132,7 +149,9 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, columns: Mapping[str, 
     if "name" in columns:
         _free(tx, columns["name"], id)
     values = {**columns, "updated_at": cloud.clock.now()}
-    return tx.execute(sa.update(volume_type).where(volume_type.c.id == id).values(**values).returning(volume_type)).one()
+    return tx.execute(
+        sa.update(volume_type).where(volume_type.c.id == id).values(**values).returning(volume_type)
+    ).one()
 
 
 def delete(tx: Tx, cloud: Cloud, caller: Caller, id: str) -> None:
@@ -165,7 +184,11 @@ def set_specs(tx: Tx, caller: Caller, id: str, wanted: Mapping[str, str], rule: 
 
 def _write_specs(tx: Tx, id: str, wanted: Mapping[str, str]) -> None:
     for key, value in wanted.items():
-        tx.execute(sa.delete(volume_type_spec).where(volume_type_spec.c.volume_type_id == id, volume_type_spec.c.key == key))
+        tx.execute(
+            sa.delete(volume_type_spec).where(
+                volume_type_spec.c.volume_type_id == id, volume_type_spec.c.key == key
+            )
+        )
         tx.execute(sa.insert(volume_type_spec).values(volume_type_id=id, key=key, value=value))
 
 

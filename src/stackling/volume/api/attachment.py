@@ -18,9 +18,22 @@ from stackling.volume.api.version import since as exists_since
 from stackling.volume.driver import Backend
 from stackling.volume.state.attachment import State
 
-_FILTERS = {"id": "id", "status": "state", "volume_id": "volume_id", "instance_id": "server_id", "instance_uuid": "server_id", "attach_status": "state"}
+_FILTERS = {
+    "id": "id",
+    "status": "state",
+    "volume_id": "volume_id",
+    "instance_id": "server_id",
+    "instance_uuid": "server_id",
+    "attach_status": "state",
+}
 _ADMIN_FILTERS = {"project_id": "project_id"}
-_SORT_KEYS = {"id": "id", "status": "state", "volume_id": "volume_id", "created_at": "created_at", "updated_at": "updated_at"}
+_SORT_KEYS = {
+    "id": "id",
+    "status": "state",
+    "volume_id": "volume_id",
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+}
 
 
 class CreateAttachment(Body):
@@ -71,7 +84,14 @@ def _text(connector: dict[str, Any], name: str) -> str | None:
 
 
 def _connect(tx: Tx, cloud: Cloud, id: str, connector: dict[str, Any]) -> None:
-    attachment.connect(tx, cloud, id, host=_text(connector, "host"), device=_text(connector, "mountpoint"), connector=connector)
+    attachment.connect(
+        tx,
+        cloud,
+        id,
+        host=_text(connector, "host"),
+        device=_text(connector, "mountpoint"),
+        connector=connector,
+    )
 
 
 class Attachments:
@@ -89,17 +109,23 @@ class Attachments:
 
     def on_get(self, req: Request, resp: Response) -> None:
         rows, want, count = self._list(req)
-        resp.media = listing.collection(req, self.cloud, "attachments", [short(r) for r in rows], rows, want, count)
+        resp.media = listing.collection(
+            req, self.cloud, "attachments", [short(r) for r in rows], rows, want, count
+        )
 
     def on_post(self, req: Request, resp: Response) -> None:
         exists_since(req, 27)
         given = body(req, CreateAttachment, key="attachment")
         if given.instance_uuid is not None and not ids.is_uuid(given.instance_uuid):
-            raise BadRequest(f"Invalid input for field/attribute instance_uuid: {given.instance_uuid[:64]!r} is not a UUID")
+            raise BadRequest(
+                f"Invalid input for field/attribute instance_uuid: {given.instance_uuid[:64]!r} is not a UUID"
+            )
         with self.cloud.db.begin() as tx:
             who = caller(req)
             read_only = given.mode == "ro"
-            row = attachment.reserve(tx, self.cloud, who, given.volume_uuid, given.instance_uuid, None, read_only, by_compute=False)
+            row = attachment.reserve(
+                tx, self.cloud, who, given.volume_uuid, given.instance_uuid, None, read_only, by_compute=False
+            )
             if given.connector:
                 _connect(tx, self.cloud, row.id, given.connector)
             row = attachment.get(tx, who, row.id)
@@ -112,7 +138,9 @@ class AttachmentsDetail(Attachments):
 
     def on_get(self, req: Request, resp: Response) -> None:
         rows, want, count = self._list(req)
-        resp.media = listing.collection(req, self.cloud, "attachments", [full(r, {}) for r in rows], rows, want, count)
+        resp.media = listing.collection(
+            req, self.cloud, "attachments", [full(r, {}) for r in rows], rows, want, count
+        )
 
 
 class Attachment:

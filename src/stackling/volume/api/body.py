@@ -28,7 +28,9 @@ def gib(value: int | str, name: str) -> int:
     except ValueError:
         size = 0
     if size < 1:
-        raise BadRequest(f"Invalid input for field/attribute {name}: {str(value)[:64]!r} is not a whole number of GiB from 1 on")
+        raise BadRequest(
+            f"Invalid input for field/attribute {name}: {str(value)[:64]!r} is not a whole number of GiB from 1 on"
+        )
     return size
 
 
@@ -39,7 +41,9 @@ def loose(req: Request, kind: type[T], key: str, *, strict_from: Any = None) -> 
     """
     given = json_body(req)
     if not isinstance(given, dict) or not isinstance(given.get(key), dict):
-        raise BadRequest(f"Invalid input for field/attribute {key}: '{key}' is a required property and an object")
+        raise BadRequest(
+            f"Invalid input for field/attribute {key}: '{key}' is a required property and an object"
+        )
     inner = given[key]
     if strict_from is None or version(req) < strict_from:
         known = {f.encode_name for f in fields(kind)}

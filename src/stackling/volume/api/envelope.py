@@ -20,7 +20,13 @@ _NAMES = {
 
 def envelope(problem: Problem) -> Envelope:
     """An unknown method is a path that nobody has (as upstream's router sees it)."""
-    status = 413 if isinstance(problem.error, QuotaExceeded) else 404 if problem.kind == "method" else problem.status
+    status = (
+        413
+        if isinstance(problem.error, QuotaExceeded)
+        else 404
+        if problem.kind == "method"
+        else problem.status
+    )
     says = "The resource could not be found." if problem.kind == "method" else problem.error.says
     inside: dict[str, object] = {"code": status, "message": says}
     headers = {}

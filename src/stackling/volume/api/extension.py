@@ -33,7 +33,21 @@ _EXTENSIONS = {
 }
 
 _FILTERS = {
-    "volume": ["name", "status", "metadata", "bootable", "availability_zone", "created_at", "updated_at", "id", "multiattach", "size", "snapshot_id", "source_volid", "glance_metadata"],
+    "volume": [
+        "name",
+        "status",
+        "metadata",
+        "bootable",
+        "availability_zone",
+        "created_at",
+        "updated_at",
+        "id",
+        "multiattach",
+        "size",
+        "snapshot_id",
+        "source_volid",
+        "glance_metadata",
+    ],
     "snapshot": ["name", "status", "volume_id", "metadata", "created_at", "updated_at", "id"],
     "attachment": ["volume_id", "status", "instance_id", "attach_status", "id"],
     "message": ["resource_uuid", "resource_type", "event_id", "request_id"],
@@ -43,7 +57,13 @@ _FILTERS = {
 
 def _view(alias: str) -> dict[str, Any]:
     name, says = _EXTENSIONS[alias]
-    return {"name": name, "alias": alias, "description": says, "updated": "2014-01-01T00:00:00+00:00", "links": []}
+    return {
+        "name": name,
+        "alias": alias,
+        "description": says,
+        "updated": "2014-01-01T00:00:00+00:00",
+        "links": [],
+    }
 
 
 class Extensions:
@@ -68,4 +88,8 @@ class ResourceFilters:
     def on_get(self, req: Request, resp: Response) -> None:
         since(req, 33)
         wanted = one_param(req, "resource")
-        resp.media = {"resource_filters": [{"resource": r, "filters": f} for r, f in _FILTERS.items() if wanted in (None, r)]}
+        resp.media = {
+            "resource_filters": [
+                {"resource": r, "filters": f} for r, f in _FILTERS.items() if wanted in (None, r)
+            ]
+        }

@@ -60,7 +60,15 @@ class Services:
             made.append(one)
         for name in sorted({each.host for each in found}):
             made.append(
-                {"binary": SCHEDULER, "host": name, "zone": zone, "status": "enabled", "state": "up", "updated_at": now, "disabled_reason": None}
+                {
+                    "binary": SCHEDULER,
+                    "host": name,
+                    "zone": zone,
+                    "status": "enabled",
+                    "state": "up",
+                    "updated_at": now,
+                    "disabled_reason": None,
+                }
             )
         if version(req) >= Version(3, 7):
             for one in made:
@@ -68,7 +76,10 @@ class Services:
         host, binary = one_param(req, "host"), one_param(req, "binary")
         resp.media = {
             "services": [
-                s for s in made if (host is None or host in (s["host"], s["host"].partition("@")[0])) and binary in (None, s["binary"])
+                s
+                for s in made
+                if (host is None or host in (s["host"], s["host"].partition("@")[0]))
+                and binary in (None, s["binary"])
             ]
         }
 
@@ -86,7 +97,9 @@ class ServiceVerb:
         disabled = verb != "enable"
         reason = given.disabled_reason if verb == "disable-log-reason" else None
         if verb == "disable-log-reason" and not reason:
-            raise BadRequest("Invalid input for field/attribute disabled_reason: 'disabled_reason' is a required property")
+            raise BadRequest(
+                "Invalid input for field/attribute disabled_reason: 'disabled_reason' is a required property"
+            )
         with self.cloud.db.begin() as tx:
             service.set_disabled(tx, self.cloud, caller(req), given.host, disabled, reason)
         made = {
@@ -184,7 +197,10 @@ class Pools:
                 continue
             one: dict[str, Any] = {"name": pool(each.host)}
             if detail:
-                one["capabilities"] = {**service.capabilities(each), "timestamp": bare_micros(self.cloud.clock.now())}
+                one["capabilities"] = {
+                    **service.capabilities(each),
+                    "timestamp": bare_micros(self.cloud.clock.now()),
+                }
             if name in (None, one["name"]):
                 made.append(one)
         resp.media = {"pools": made}
@@ -198,7 +214,9 @@ class Capabilities:
 
     def on_get(self, req: Request, resp: Response, name: str) -> None:
         caller(req).may("volume_extension:capabilities")
-        found = next((p for p in service.pools(self.cloud) if p.host == name.partition("@")[0] and p.info), None)
+        found = next(
+            (p for p in service.pools(self.cloud) if p.host == name.partition("@")[0] and p.info), None
+        )
         if found is None or found.info is None:
             raise NotFound(f"Backend {name[:64]} could not be found.")
         resp.media = {

@@ -110,7 +110,9 @@ def _sort(req: Request, known: Mapping[str, str]) -> list[tuple[str, bool]]:
     keys = req.get_param_as_list("sort_key") or []
     ways = req.get_param_as_list("sort_dir") or []
     if pairs and (keys or ways):
-        raise BadRequest("The 'sort_key' and 'sort_dir' parameters are deprecated and cannot be used with the 'sort' parameter.")
+        raise BadRequest(
+            "The 'sort_key' and 'sort_dir' parameters are deprecated and cannot be used with the 'sort' parameter."
+        )
     if pairs:
         split = [p.strip().partition(":") for p in pairs.split(",")]
         chosen = [(k, d or "desc") for k, _, d in split]
@@ -128,11 +130,24 @@ def _sort(req: Request, known: Mapping[str, str]) -> list[tuple[str, bool]]:
     return made
 
 
-def collection(req: Request, cloud: Cloud, name: str, made: list[Any], rows: list[Row], want: Search, count: int | None = None) -> dict[str, Any]:
+def collection(
+    req: Request,
+    cloud: Cloud,
+    name: str,
+    made: list[Any],
+    rows: list[Row],
+    want: Search,
+    count: int | None = None,
+) -> dict[str, Any]:
     """A page of a list with its link to the next one."""
     body: dict[str, Any] = {name: made}
     if rows and len(rows) == want.limit:
-        given = [(k, v) for k in req.params for v in req.get_param_as_list(k) or [] if k not in ("marker", "offset")]
+        given = [
+            (k, v)
+            for k in req.params
+            for v in req.get_param_as_list(k) or []
+            if k not in ("marker", "offset")
+        ]
         href = f"{self_url(req, cloud)}?{urlencode([*given, ('marker', rows[-1].id)])}"
         body[f"{name}_links"] = [{"rel": "next", "href": href}]
     if count is not None:

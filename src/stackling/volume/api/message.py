@@ -13,8 +13,21 @@ from stackling.volume.api import listing
 from stackling.volume.api.version import since
 from stackling.volume.state.message import message as table
 
-_SORT_KEYS = {"id": "id", "created_at": "created_at", "event_id": "event_id", "resource_type": "resource_type", "resource_uuid": "resource_id", "request_id": "request_id", "guaranteed_until": "until"}
-_FILTERS = {"event_id": "event_id", "resource_type": "resource_type", "resource_uuid": "resource_id", "request_id": "request_id"}
+_SORT_KEYS = {
+    "id": "id",
+    "created_at": "created_at",
+    "event_id": "event_id",
+    "resource_type": "resource_type",
+    "resource_uuid": "resource_id",
+    "request_id": "request_id",
+    "guaranteed_until": "until",
+}
+_FILTERS = {
+    "event_id": "event_id",
+    "resource_type": "resource_type",
+    "resource_uuid": "resource_id",
+    "request_id": "request_id",
+}
 
 
 def view(req: Request, cloud: Cloud, row: Row) -> dict[str, Any]:
@@ -41,11 +54,17 @@ class Messages:
     def on_get(self, req: Request, resp: Response) -> None:
         since(req, 3)
         want = listing.paging(req, _SORT_KEYS)
-        filters = {column: text for name, column in _FILTERS.items() if (text := one_param(req, name)) is not None}
-        sort = [(table.c[key], down) for key, down in want.sort if key != "id"] + [(table.c.id, want.sort[-1][1])]
+        filters = {
+            column: text for name, column in _FILTERS.items() if (text := one_param(req, name)) is not None
+        }
+        sort = [(table.c[key], down) for key, down in want.sort if key != "id"] + [
+            (table.c.id, want.sort[-1][1])
+        ]
         with self.cloud.db.read() as tx:
             rows = message.listed(tx, caller(req), filters, sort, limit=want.limit, marker=want.marker)
-        resp.media = listing.collection(req, self.cloud, "messages", [view(req, self.cloud, r) for r in rows], rows, want)
+        resp.media = listing.collection(
+            req, self.cloud, "messages", [view(req, self.cloud, r) for r in rows], rows, want
+        )
 
 
 class Message:

@@ -30,13 +30,17 @@ def _given(req: Request) -> dict[str, str]:
     # Numbers are common here and kept as their digits.
     inside = given.get("qos_specs") if isinstance(given, dict) else None
     if isinstance(inside, dict):
-        inside = {k: str(v) if isinstance(v, int) and not isinstance(v, bool) else v for k, v in inside.items()}
+        inside = {
+            k: str(v) if isinstance(v, int) and not isinstance(v, bool) else v for k, v in inside.items()
+        }
     return convert({"qos_specs": inside}, Items, key="qos_specs")
 
 
 def _consumer(word: str) -> Consumer:
     if word not in list(Consumer):
-        raise BadRequest(f"Invalid input for field/attribute consumer: {word[:64]!r} is none of {', '.join(Consumer)}")
+        raise BadRequest(
+            f"Invalid input for field/attribute consumer: {word[:64]!r} is none of {', '.join(Consumer)}"
+        )
     return Consumer(word)
 
 
@@ -48,7 +52,9 @@ class QosSpecs:
 
     def on_get(self, req: Request, resp: Response) -> None:
         want = listing.paging(req, _SORT_KEYS)
-        sort = [(qos_specs.c[key], down) for key, down in want.sort if key != "id"] + [(qos_specs.c.id, want.sort[-1][1])]
+        sort = [(qos_specs.c[key], down) for key, down in want.sort if key != "id"] + [
+            (qos_specs.c.id, want.sort[-1][1])
+        ]
         with self.cloud.db.read() as tx:
             rows = qos.listed(tx, caller(req), sort, limit=want.limit, marker=want.marker)
         resp.media = listing.collection(req, self.cloud, "qos_specs", [view(r) for r in rows], rows, want)
@@ -113,7 +119,11 @@ class Association:
         if verb == "associations":
             with self.cloud.db.read() as tx:
                 rows = qos.associations(tx, who, qos_id)
-            resp.media = {"qos_associations": [{"association_type": "volume_type", "name": r.name, "id": r.id} for r in rows]}
+            resp.media = {
+                "qos_associations": [
+                    {"association_type": "volume_type", "name": r.name, "id": r.id} for r in rows
+                ]
+            }
             return
         if verb not in ("associate", "disassociate", "disassociate_all"):
             raise NotFound("The resource could not be found.")

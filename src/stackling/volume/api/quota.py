@@ -16,7 +16,9 @@ def _wanted(req: Request, key: str, known: dict[str, int]) -> dict[str, int]:
     given = json_body(req)
     inside = given.get(key) if isinstance(given, dict) else None
     if not isinstance(inside, dict) or not inside:
-        raise BadRequest(f"Invalid input for field/attribute {key}: '{key}' is a required property and an object")
+        raise BadRequest(
+            f"Invalid input for field/attribute {key}: '{key}' is a required property and an object"
+        )
     made = {}
     for name, value in inside.items():
         if name in ("tenant_id", "project_id", "id", "class_name", "force"):
@@ -24,11 +26,17 @@ def _wanted(req: Request, key: str, known: dict[str, int]) -> dict[str, int]:
         if name not in known:
             raise BadRequest(f"Bad key(s) in quota set: {name[:64]}")
         try:
-            number = int(value) if isinstance(value, (int, str)) and not isinstance(value, bool) and len(str(value)) < 20 else None
+            number = (
+                int(value)
+                if isinstance(value, (int, str)) and not isinstance(value, bool) and len(str(value)) < 20
+                else None
+            )
         except ValueError:
             number = None
         if number is None or not -1 <= number <= MOST:
-            raise BadRequest(f"Invalid input for field/attribute {name}: {str(value)[:64]!r} is not a whole number from -1 to {MOST}")
+            raise BadRequest(
+                f"Invalid input for field/attribute {name}: {str(value)[:64]!r} is not a whole number from -1 to {MOST}"
+            )
         made[name] = number
     return made
 
@@ -50,7 +58,9 @@ class QuotaSet:
 
     def on_put(self, req: Request, resp: Response, project_id: str) -> None:
         if len(project_id) > 64:
-            raise BadRequest("Invalid input for field/attribute project_id: a project id has at most 64 characters")
+            raise BadRequest(
+                "Invalid input for field/attribute project_id: a project id has at most 64 characters"
+            )
         with self.cloud.db.begin() as tx:
             wanted = _wanted(req, "quota_set", quota.built_in(tx, self.cloud))
             limits = quota.change(tx, self.cloud, caller(req), project_id, wanted)

@@ -18,7 +18,14 @@ from stackling.volume.api.body import Items, Lenient, Name, action, flag, loose
 from stackling.volume.api.volume_metadata import item, items
 from stackling.volume.state.snapshot import State
 
-_FILTERS = {"id": "id", "name": "name", "display_name": "name", "status": "state", "volume_id": "volume_id", "metadata": ""}
+_FILTERS = {
+    "id": "id",
+    "name": "name",
+    "display_name": "name",
+    "status": "state",
+    "volume_id": "volume_id",
+    "metadata": "",
+}
 _ADMIN_FILTERS = {"project_id": "project_id", "tenant_id": "project_id", "user_id": "user_id", "host": "host"}
 _SORT_KEYS = {
     "id": "id",
@@ -89,8 +96,12 @@ def shown(tx: Tx, req: Request, rows: Sequence[Row], *, extended: bool) -> list[
             user_id=row.user_id,
         )
         plain = view(req, one)
-        if extended and who.can("volume_extension:extended_snapshot_attributes", {"project_id": row.project_id}):
-            plain["os-extended-snapshot-attributes:progress"] = "100%" if row.state == State.AVAILABLE else "0%"
+        if extended and who.can(
+            "volume_extension:extended_snapshot_attributes", {"project_id": row.project_id}
+        ):
+            plain["os-extended-snapshot-attributes:progress"] = (
+                "100%" if row.state == State.AVAILABLE else "0%"
+            )
             plain["os-extended-snapshot-attributes:project_id"] = row.project_id
         made.append(plain)
     return made
@@ -105,7 +116,13 @@ class Snapshots:
         self.cloud = cloud
 
     def on_get(self, req: Request, resp: Response) -> None:
-        want = listing.search(req, filters=_FILTERS, admin_filters=_ADMIN_FILTERS, sort_keys=_SORT_KEYS, like=("name", "display_name", "status"))
+        want = listing.search(
+            req,
+            filters=_FILTERS,
+            admin_filters=_ADMIN_FILTERS,
+            sort_keys=_SORT_KEYS,
+            like=("name", "display_name", "status"),
+        )
         with self.cloud.db.read() as tx:
             rows, count = search.snapshots(tx, caller(req), want)
             made = shown(tx, req, rows, extended=self.extended)
@@ -153,7 +170,12 @@ class Snapshot:
     def on_put(self, req: Request, resp: Response, snapshot_id: str) -> None:
         given, _ = loose(req, UpdateSnapshot, "snapshot")
         columns: dict[str, Any] = {}
-        for field, column in (("display_name", "name"), ("display_description", "description"), ("name", "name"), ("description", "description")):
+        for field, column in (
+            ("display_name", "name"),
+            ("display_description", "description"),
+            ("name", "name"),
+            ("description", "description"),
+        ):
             if getattr(given, field) is not UNSET:
                 columns[column] = getattr(given, field)
         if not columns:
@@ -170,7 +192,9 @@ class Snapshot:
 
 def _state(word: str, allowed: Sequence[str]) -> State:
     if word not in allowed:
-        raise BadRequest(f"Invalid input for field/attribute status: {word[:64]!r} is none of {', '.join(allowed)}")
+        raise BadRequest(
+            f"Invalid input for field/attribute status: {word[:64]!r} is none of {', '.join(allowed)}"
+        )
     return State(word)
 
 
@@ -186,12 +210,29 @@ class Actions:
         with self.cloud.db.begin() as tx:
             if name == "os-reset_status":
                 state = _state(convert(given, ResetSnapshot).status, list(State))
-                snapshot.reset(tx, self.cloud, who, snapshot_id, state, "volume_extension:snapshot_admin_actions:reset_status")
+                snapshot.reset(
+                    tx,
+                    self.cloud,
+                    who,
+                    snapshot_id,
+                    state,
+                    "volume_extension:snapshot_admin_actions:reset_status",
+                )
             elif name == "os-force_delete":
                 snapshot.delete(tx, self.cloud, who, snapshot_id, force=True)
             elif name == "os-update_snapshot_status":
-                state = _state(convert(given, SnapshotStatus).status, (State.CREATING, State.AVAILABLE, State.DELETING, State.ERROR, State.ERROR_DELETING))
-                snapshot.reset(tx, self.cloud, who, snapshot_id, state, "snapshot_extension:snapshot_actions:update_snapshot_status")
+                state = _state(
+                    convert(given, SnapshotStatus).status,
+                    (State.CREATING, State.AVAILABLE, State.DELETING, State.ERROR, State.ERROR_DELETING),
+                )
+                snapshot.reset(
+                    tx,
+                    self.cloud,
+                    who,
+                    snapshot_id,
+                    state,
+                    "snapshot_extension:snapshot_actions:update_snapshot_status",
+                )
             else:
                 raise BadRequest(f"There is no such action: {name[:64]}")
         resp.status = "202 Accepted"
@@ -210,7 +251,11 @@ class Metadata:
     def _set(self, req: Request, resp: Response, snapshot_id: str, replace: bool) -> None:
         wanted = items(req)
         with self.cloud.db.begin() as tx:
-            resp.media = {"metadata": snapshot.set_metadata(tx, self.cloud, caller(req), snapshot_id, wanted, replace=replace)}
+            resp.media = {
+                "metadata": snapshot.set_metadata(
+                    tx, self.cloud, caller(req), snapshot_id, wanted, replace=replace
+                )
+            }
 
     def on_post(self, req: Request, resp: Response, snapshot_id: str) -> None:
         self._set(req, resp, snapshot_id, False)

@@ -16,7 +16,13 @@ from stackling.volume.api.body import Key, Lenient, Name, flag
 from stackling.volume.api.version import since as exists_since
 from stackling.volume.state.transfer import transfer as table
 
-_SORT_KEYS = {"id": "id", "name": "name", "created_at": "created_at", "updated_at": "updated_at", "volume_id": "volume_id"}
+_SORT_KEYS = {
+    "id": "id",
+    "name": "name",
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+    "volume_id": "volume_id",
+}
 
 
 class CreateTransfer(Body):
@@ -49,7 +55,9 @@ class _Transfers:
         self.cloud, self.word, self.minor, self.detail = cloud, word, minor, detail
 
     def short(self, req: Request, row: Row) -> Any:
-        return view(req, TransferView(id=row.id, name=row.name, volume_id=row.volume_id, links=self._links(req, row)))
+        return view(
+            req, TransferView(id=row.id, name=row.name, volume_id=row.volume_id, links=self._links(req, row))
+        )
 
     def full(self, req: Request, row: Row, key: str | UnsetType = UNSET) -> Any:
         made = TransferView(
@@ -76,7 +84,9 @@ class Transfers(_Transfers):
     def on_get(self, req: Request, resp: Response) -> None:
         exists_since(req, self.minor)
         want = listing.paging(req, _SORT_KEYS)
-        sort = [(table.c[key], down) for key, down in want.sort if key != "id"] + [(table.c.id, want.sort[-1][1])]
+        sort = [(table.c[key], down) for key, down in want.sort if key != "id"] + [
+            (table.c.id, want.sort[-1][1])
+        ]
         who = caller(req)
         everybody = who.is_admin and boolean(one_param(req, "all_tenants") or "0", "all_tenants")
         with self.cloud.db.read() as tx:
@@ -91,7 +101,9 @@ class Transfers(_Transfers):
         given = body(req, CreateTransfer, key="transfer")
         no_snapshots = given.no_snapshots is not UNSET and flag(given.no_snapshots, "no_snapshots")
         with self.cloud.db.begin() as tx:
-            row, key = transfer.create(tx, self.cloud, caller(req), given.volume_id, given.name, no_snapshots=no_snapshots)
+            row, key = transfer.create(
+                tx, self.cloud, caller(req), given.volume_id, given.name, no_snapshots=no_snapshots
+            )
         resp.status, resp.media = "202 Accepted", {"transfer": self.full(req, row, key)}
 
 

@@ -110,7 +110,9 @@ class VolumeView(Body):
     service_uuid: Annotated[str | None, since("3.48")] = None
 
 
-def shown(tx: Tx, req: Request, cloud: Cloud, rows: Sequence[Row], *, extended: bool = True) -> list[dict[str, Any]]:
+def shown(
+    tx: Tx, req: Request, cloud: Cloud, rows: Sequence[Row], *, extended: bool = True
+) -> list[dict[str, Any]]:
     """Many volumes in detail, with a fixed number of statements. `extended`: with the attributes of extensions."""
     who = caller(req)
     found = [r.id for r in rows]
@@ -119,16 +121,37 @@ def shown(tx: Tx, req: Request, cloud: Cloud, rows: Sequence[Row], *, extended: 
     names = volume_type.names(tx, (r.volume_type_id for r in rows))
     made = []
     for row in rows:
-        one = view(req, _view(req, cloud, who, row, metadata.get(row.id, {}), held.get(row.id, []), names.get(row.volume_type_id)))
+        one = view(
+            req,
+            _view(
+                req,
+                cloud,
+                who,
+                row,
+                metadata.get(row.id, {}),
+                held.get(row.id, []),
+                names.get(row.volume_type_id),
+            ),
+        )
         if extended:
             one |= _extended(who, row)
-            if row.id in images and who.can("volume_extension:volume_image_metadata:show", volume.target(row)):
+            if row.id in images and who.can(
+                "volume_extension:volume_image_metadata:show", volume.target(row)
+            ):
                 one["volume_image_metadata"] = images[row.id]
         made.append(one)
     return made
 
 
-def _view(req: Request, cloud: Cloud, who: Caller, row: Row, metadata: dict[str, str], held: list[Row], kind: str | None) -> VolumeView:
+def _view(
+    req: Request,
+    cloud: Cloud,
+    who: Caller,
+    row: Row,
+    metadata: dict[str, str],
+    held: list[Row],
+    kind: str | None,
+) -> VolumeView:
     return VolumeView(
         id=row.id,
         name=row.name,
@@ -139,7 +162,11 @@ def _view(req: Request, cloud: Cloud, who: Caller, row: Row, metadata: dict[str,
         updated_at=bare_micros(row.updated_at),
         availability_zone=row.availability_zone,
         volume_type=kind,
-        attachments=[_attachment(who, a) for a in held if a.state in (AttachmentState.ATTACHED, AttachmentState.DETACHING)],
+        attachments=[
+            _attachment(who, a)
+            for a in held
+            if a.state in (AttachmentState.ATTACHED, AttachmentState.DETACHING)
+        ],
         metadata={**metadata, **({} if row.readonly is None else {"readonly": str(row.readonly)})},
         links=listing.links(req, cloud, "volumes", row.id),
         bootable="true" if row.bootable else "false",
@@ -181,7 +208,13 @@ def pool(host: str | None) -> str | None:
 
 
 def _search(req: Request) -> search.Search:
-    want = listing.search(req, filters=_FILTERS, admin_filters=_ADMIN_FILTERS, sort_keys=_SORT_KEYS, like=("name", "display_name", "status"))
+    want = listing.search(
+        req,
+        filters=_FILTERS,
+        admin_filters=_ADMIN_FILTERS,
+        sort_keys=_SORT_KEYS,
+        like=("name", "display_name", "status"),
+    )
     if "host" in want.equal:
         want.equal["host"] = [str(h).partition("@")[0] for h in want.equal["host"]]
     return want
@@ -197,16 +230,23 @@ class Volumes:
         want = _search(req)
         with self.cloud.db.read() as tx:
             rows, count = search.volumes(tx, caller(req), want)
-        made = [{"id": r.id, "name": r.name, "links": listing.links(req, self.cloud, "volumes", r.id)} for r in rows]
+        made = [
+            {"id": r.id, "name": r.name, "links": listing.links(req, self.cloud, "volumes", r.id)}
+            for r in rows
+        ]
         resp.media = listing.collection(req, self.cloud, "volumes", made, rows, want, count)
 
     def on_post(self, req: Request, resp: Response) -> None:
         given, beside = loose(req, CreateVolume, "volume", strict_from=Version(3, 53))
         for absent in ("backup_id", "group_id", "consistencygroup_id"):
             if getattr(given, absent) not in (None, UNSET):
-                raise BadRequest(f"Invalid input for field/attribute {absent}: volumes are made here from images, snapshots and volumes")
+                raise BadRequest(
+                    f"Invalid input for field/attribute {absent}: volumes are made here from images, snapshots and volumes"
+                )
         if given.multiattach is not None and flag(given.multiattach, "multiattach"):
-            raise BadRequest("Invalid input for field/attribute multiattach: it comes with a volume type whose extra spec multiattach is '<is> True'")
+            raise BadRequest(
+                "Invalid input for field/attribute multiattach: it comes with a volume type whose extra spec multiattach is '<is> True'"
+            )
         hints = _hints(beside)
         want = volume.NewVolume(
             size=None if given.size is None else gib(given.size, "size"),
@@ -236,8 +276,14 @@ def _hints(beside: dict[str, Any]) -> Hints:
 
 def _ids(given: list[str] | str) -> list[str]:
     found = given.split(",") if isinstance(given, str) else given
-    if not isinstance(found, list) or not all(isinstance(f, str) and len(f) <= 36 for f in found) or len(found) > 100:
-        raise BadRequest("Invalid input for field/attribute OS-SCH-HNT:scheduler_hints: volumes are named by their ids")
+    if (
+        not isinstance(found, list)
+        or not all(isinstance(f, str) and len(f) <= 36 for f in found)
+        or len(found) > 100
+    ):
+        raise BadRequest(
+            "Invalid input for field/attribute OS-SCH-HNT:scheduler_hints: volumes are named by their ids"
+        )
     return [f.strip() for f in found]
 
 
@@ -289,7 +335,12 @@ class Volume:
     def on_put(self, req: Request, resp: Response, volume_id: str) -> None:
         given, _ = loose(req, UpdateVolume, "volume", strict_from=Version(3, 53))
         columns: dict[str, Any] = {}
-        for field, column in (("display_name", "name"), ("display_description", "description"), ("name", "name"), ("description", "description")):
+        for field, column in (
+            ("display_name", "name"),
+            ("display_description", "description"),
+            ("name", "name"),
+            ("description", "description"),
+        ):
             value = getattr(given, field)
             if value is not UNSET:
                 columns[column] = value
@@ -298,7 +349,9 @@ class Volume:
         with self.cloud.db.begin() as tx:
             row = volume.update(tx, self.cloud, caller(req), volume_id, columns)
             if given.metadata is not UNSET:
-                volume.set_metadata(tx, self.cloud, caller(req), volume_id, given.metadata or {}, replace=True)
+                volume.set_metadata(
+                    tx, self.cloud, caller(req), volume_id, given.metadata or {}, replace=True
+                )
             resp.media = {"volume": shown(tx, req, self.cloud, [row], extended=False)[0]}
 
     def on_delete(self, req: Request, resp: Response, volume_id: str) -> None:

@@ -101,18 +101,28 @@ class Actions:
         want = convert(given, Attach)
         row = volume.get(tx, who, id, "volume_extension:volume_actions:attach")
         if want.instance_uuid is None and want.host_name is None:
-            raise BadRequest("Invalid request to attach volume to an instance and/or host: instance_uuid or host_name is needed")
+            raise BadRequest(
+                "Invalid request to attach volume to an instance and/or host: instance_uuid or host_name is needed"
+            )
         if want.instance_uuid is not None and not ids.is_uuid(want.instance_uuid):
-            raise BadRequest(f"Invalid input for field/attribute instance_uuid: {want.instance_uuid[:64]!r} is not a UUID")
+            raise BadRequest(
+                f"Invalid input for field/attribute instance_uuid: {want.instance_uuid[:64]!r} is not a UUID"
+            )
         if want.mode not in ("rw", "ro"):
-            raise BadRequest(f"Invalid input for field/attribute mode: {want.mode[:64]!r} is neither rw nor ro")
+            raise BadRequest(
+                f"Invalid input for field/attribute mode: {want.mode[:64]!r} is neither rw nor ro"
+            )
         if want.mode == "rw" and row.readonly:
             raise BadRequest(f"Volume {id} is read-only: attach it with mode ro")
         reserved = attachment.of_volumes(tx, [id]).get(id, [])
-        waiting = next((a for a in reserved if a.server_id is None and a.state == AttachmentState.RESERVED), None)
+        waiting = next(
+            (a for a in reserved if a.server_id is None and a.state == AttachmentState.RESERVED), None
+        )
         if waiting is not None:
             attachment.release(tx, self.cloud, waiting.id)
-        made = attachment.reserve(tx, self.cloud, who, id, want.instance_uuid, want.mountpoint, want.mode == "ro", by_compute=False)
+        made = attachment.reserve(
+            tx, self.cloud, who, id, want.instance_uuid, want.mountpoint, want.mode == "ro", by_compute=False
+        )
         attachment.complete(tx, self.cloud, made.id, host=want.host_name, device=want.mountpoint)
 
     def detach(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> None:
@@ -126,7 +136,9 @@ class Actions:
         self._detach(tx, row, want.attachment_id)
 
     def _detach(self, tx: Tx, row: Row, attachment_id: str | None) -> None:
-        held = [a for a in attachment.of_volumes(tx, [row.id]).get(row.id, []) if attachment_id in (None, a.id)]
+        held = [
+            a for a in attachment.of_volumes(tx, [row.id]).get(row.id, []) if attachment_id in (None, a.id)
+        ]
         if not held and (attachment_id is not None or row.state not in (State.IN_USE, State.DETACHING)):
             raise BadRequest(f"Invalid volume: volume {row.id} is not attached, its status is {row.state}.")
         if len(held) > 1:
@@ -152,7 +164,9 @@ class Actions:
         row = volume.get(tx, who, id, "volume_extension:volume_actions:begin_detaching")
         held = [a for a in attachment.of_volumes(tx, [id]).get(id, []) if a.state == AttachmentState.ATTACHED]
         if not held:
-            raise BadRequest(f"Invalid volume: Unable to detach volume. Volume status must be 'in-use', but it is {row.state}.")
+            raise BadRequest(
+                f"Invalid volume: Unable to detach volume. Volume status must be 'in-use', but it is {row.state}."
+            )
         attachment.begin_detach(tx, self.cloud, who, held[0].id)
 
     def roll_detaching(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> None:
@@ -168,7 +182,11 @@ class Actions:
 
         def ask() -> Any:
             found = self.cloud.driver(Backend, row.host).connection(id)
-            data = {"device_path": found.path, "format": found.format, "access_mode": "ro" if row.readonly else "rw"}
+            data = {
+                "device_path": found.path,
+                "format": found.format,
+                "access_mode": "ro" if row.readonly else "rw",
+            }
             return {"connection_info": {"driver_volume_type": "local", "data": data}}
 
         return ask
@@ -186,11 +204,15 @@ class Actions:
     def reset(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> None:
         want = convert(given, Reset)
         if want.status is UNSET and want.attach_status is UNSET and want.migration_status is UNSET:
-            raise BadRequest("Invalid input for field/attribute os-reset_status: 'status', 'attach_status' or 'migration_status' is a required property")
+            raise BadRequest(
+                "Invalid input for field/attribute os-reset_status: 'status', 'attach_status' or 'migration_status' is a required property"
+            )
         state = None
         if want.status not in (UNSET, None):
             if str(want.status) not in list(State):
-                raise BadRequest(f"Invalid input for field/attribute status: {str(want.status)[:64]!r} is none of {', '.join(State)}")
+                raise BadRequest(
+                    f"Invalid input for field/attribute status: {str(want.status)[:64]!r} is none of {', '.join(State)}"
+                )
             state = State(str(want.status))
         if want.attach_status not in (UNSET, None, "attached", "detached"):
             raise BadRequest("Invalid input for field/attribute attach_status: it is attached or detached")
@@ -203,7 +225,11 @@ class Actions:
         volume.retype(tx, self.cloud, who, id, convert(given, Retype).new_type)
 
     def set_image_metadata(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> Any:
-        return {"metadata": volume.set_image_metadata(tx, self.cloud, who, id, convert(given, ImageMetadata).metadata)}
+        return {
+            "metadata": volume.set_image_metadata(
+                tx, self.cloud, who, id, convert(given, ImageMetadata).metadata
+            )
+        }
 
     def unset_image_metadata(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> None:
         volume.remove_image_metadata(tx, self.cloud, who, id, convert(given, ImageMetadataKey).key)
@@ -233,4 +259,3 @@ _KNOWN: dict[str, tuple[str, Handler]] = {
     "os-unset_image_metadata": (_OK, Actions.unset_image_metadata),
     "os-show_image_metadata": (_OK, Actions.show_image_metadata),
 }
-

@@ -38,7 +38,11 @@ class Metadata:
     def _set(self, req: Request, resp: Response, volume_id: str, replace: bool) -> None:
         wanted = items(req)
         with self.cloud.db.begin() as tx:
-            resp.media = {"metadata": volume.set_metadata(tx, self.cloud, caller(req), volume_id, wanted, replace=replace)}
+            resp.media = {
+                "metadata": volume.set_metadata(
+                    tx, self.cloud, caller(req), volume_id, wanted, replace=replace
+                )
+            }
 
     def on_post(self, req: Request, resp: Response, volume_id: str) -> None:
         self._set(req, resp, volume_id, False)

@@ -16,9 +16,18 @@ from stackling.volume.api import listing
 from stackling.volume.api.body import Key, Lenient, Name, action, flag
 from stackling.volume.state.volume_type import volume_type as table
 
-_SORT_KEYS = {"id": "id", "name": "name", "created_at": "created_at", "updated_at": "updated_at", "is_public": "is_public"}
+_SORT_KEYS = {
+    "id": "id",
+    "name": "name",
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+    "is_public": "is_public",
+}
 TypeName = Annotated[str, Meta(min_length=1, max_length=255)]
-SpecItems = dict[Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[a-zA-Z0-9-_:. ]+$")], Annotated[str, Meta(max_length=255)]]
+SpecItems = dict[
+    Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[a-zA-Z0-9-_:. ]+$")],
+    Annotated[str, Meta(max_length=255)],
+]
 
 
 class CreateType(Body):
@@ -118,7 +127,11 @@ class Type:
     def on_get(self, req: Request, resp: Response, type_id: str) -> None:
         with self.cloud.db.read() as tx:
             who = caller(req)
-            row = volume_type.default(tx, self.cloud) if type_id == "default" else volume_type.get(tx, who, type_id)
+            row = (
+                volume_type.default(tx, self.cloud)
+                if type_id == "default"
+                else volume_type.get(tx, who, type_id)
+            )
             resp.media = {"volume_type": shown(tx, req, [row])[0]}
 
     def on_put(self, req: Request, resp: Response, type_id: str) -> None:
@@ -158,7 +171,9 @@ class Actions:
             raise BadRequest(f"There is no such action: {name[:64]}")
         project_id = convert(given, ProjectAccess).project
         if len(project_id) > 64:
-            raise BadRequest("Invalid input for field/attribute project: a project id has at most 64 characters")
+            raise BadRequest(
+                "Invalid input for field/attribute project: a project id has at most 64 characters"
+            )
         with self.cloud.db.begin() as tx:
             known[name](tx, caller(req), type_id, project_id)
         resp.status = "202 Accepted"

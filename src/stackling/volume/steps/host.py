@@ -43,11 +43,16 @@ def choose(row: Row, cloud: Cloud) -> str:
         elif pool.host in far:
             reasons[pool.host] = "a volume it must not share a host with is there"
         elif pool.info.free_gib < row.size:
-            reasons[pool.host] = f"{pool.info.free_gib} GiB are free of {pool.info.total_gib}, and {row.size} GiB are needed"
+            reasons[pool.host] = (
+                f"{pool.info.free_gib} GiB are free of {pool.info.total_gib}, and {row.size} GiB are needed"
+            )
         else:
             free[pool.host] = pool.info.free_gib
     if not free:
-        says = "; ".join(f"{host}: {why}" for host, why in sorted(reasons.items())) or "no host has a volume backend"
+        says = (
+            "; ".join(f"{host}: {why}" for host, why in sorted(reasons.items()))
+            or "no host has a volume backend"
+        )
         raise NoHost(f"No backend takes the volume. {says}.")
     return max(sorted(free), key=lambda host: free[host])
 

@@ -34,7 +34,9 @@ def create(row: Row, cloud: Cloud) -> Outcome:
 def delete(row: Row, cloud: Cloud) -> Outcome:
     """Not before the volumes that are being made from it are whole."""
     with cloud.db.read() as tx:
-        making = sa.and_(volumes.volume.c.snapshot_id == row.id, volumes.volume.c.state == volumes.State.CREATING)
+        making = sa.and_(
+            volumes.volume.c.snapshot_id == row.id, volumes.volume.c.state == volumes.State.CREATING
+        )
         clone = tx.execute(sa.select(volumes.volume.c.id).where(making).limit(1)).scalar()
     if clone:
         return wait(5, f"volume {clone} is being made from it")

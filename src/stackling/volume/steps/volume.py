@@ -60,7 +60,9 @@ def create(row: Row, cloud: Cloud) -> Outcome:
         return move(State.DOWNLOADING if row.image_id else State.CREATING, host=host)
     try:
         with asking():
-            spec = VolumeSpec(id=row.id, size_gib=row.size, format=cloud.config.volume.format, source=_source(row, cloud))
+            spec = VolumeSpec(
+                id=row.id, size_gib=row.size, format=cloud.config.volume.format, source=_source(row, cloud)
+            )
             made = cloud.driver(Backend, row.host).ensure(spec)
     except Unavailable as e:
         if cloud.clock.now() - row.created_at > AWAY:
