@@ -19,8 +19,14 @@ RULES = (
     _rule("servers:create:attach_volume", "Create a server with requested volumes", _MEMBER),
     _rule("servers:create:forced_host", "Create a server on a host named in the availability zone", _ADMIN),
     _rule("servers:create:trusted_certs", "Create a server with trusted image certificates", _MEMBER),
-    Rule("compute:servers:create:requested_destination", _ADMIN, "Create a server on a requested host or hypervisor."),
-    _rule("servers:create:zero_disk_flavor", "Create an image-backed server with a flavor of zero disk", _ADMIN),
+    Rule(
+        "compute:servers:create:requested_destination",
+        _ADMIN,
+        "Create a server on a requested host or hypervisor.",
+    ),
+    _rule(
+        "servers:create:zero_disk_flavor", "Create an image-backed server with a flavor of zero disk", _ADMIN
+    ),
     Rule("compute:server:topology:index", _READER, "Show a server's NUMA topology."),
     Rule("compute:server:topology:host:index", _ADMIN, "Show where a server's NUMA nodes are."),
     _rule("servers:index", "List servers", _READER),
@@ -30,7 +36,9 @@ RULES = (
     _rule("servers:detail:get_all_tenants", "List servers of all projects with details", _ADMIN),
     _rule("servers:show", "Show a server", _READER),
     _rule("servers:show:host_status", "Show the status of a server's host", _ADMIN),
-    _rule("servers:show:host_status:unknown-only", "Show that the status of a server's host is unknown", _ADMIN),
+    _rule(
+        "servers:show:host_status:unknown-only", "Show that the status of a server's host is unknown", _ADMIN
+    ),
     _rule("servers:show:flavor-extra-specs", "Show the extra specs of a server's flavor", _READER),
     _rule("servers:update", "Change a server", _MEMBER),
     _rule("servers:delete", "Delete a server", _MEMBER),
@@ -38,7 +46,11 @@ RULES = (
     _rule("servers:stop", "Stop a server", _MEMBER),
     _rule("servers:start", "Start a server", _MEMBER),
     _rule("servers:create_image", "Make an image of a server", _MEMBER),
-    _rule("servers:create_image:allow_volume_backed", "Make an image of a server that boots from a volume", _MEMBER),
+    _rule(
+        "servers:create_image:allow_volume_backed",
+        "Make an image of a server that boots from a volume",
+        _MEMBER,
+    ),
     _rule("servers:rebuild", "Rebuild a server", _MEMBER),
     _rule("servers:rebuild:trusted_certs", "Rebuild a server with trusted image certificates", _MEMBER),
     _rule("servers:resize", "Resize a server", _MEMBER),
@@ -115,6 +127,7 @@ RULES = (
     _rule("os-floating-ips:delete", "Give a floating address back", _MEMBER),
     _rule("os-floating-ips:add", "Give a server a floating address", _MEMBER),
     _rule("os-floating-ips:remove", "Take a floating address from a server", _MEMBER),
+    _rule("os-floating-ip-pools", "List pools of floating addresses", "@"),
     _rule("os-networks:list", "List networks", _READER),
     _rule("os-networks:show", "Show a network", _READER),
     _rule("os-instance-actions:list", "List what was done to a server", _READER),
@@ -161,6 +174,9 @@ RULES = (
     _rule("os-hosts:list", "List hosts", _ADMIN),
     _rule("os-hosts:show", "Show a host", _ADMIN),
     _rule("os-hosts:update", "Change a host", _ADMIN),
+    _rule("os-hosts:start", "Switch a host on", _ADMIN),
+    _rule("os-hosts:shutdown", "Switch a host off", _ADMIN),
+    _rule("os-hosts:reboot", "Reboot a host", _ADMIN),
     _rule("os-aggregates:index", "List aggregates", _ADMIN),
     _rule("os-aggregates:create", "Create an aggregate", _ADMIN),
     _rule("os-aggregates:show", "Show an aggregate", _ADMIN),

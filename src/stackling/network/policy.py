@@ -44,20 +44,31 @@ def _rules(check: str, *names: str) -> list[Rule]:
     return [Rule(name, check) for name in names]
 
 
-def _crud(noun: str, *, create: str = MEMBER, get: str = READER, update: str = MEMBER, delete: str = MEMBER) -> list[Rule]:
-    return [Rule(f"create_{noun}", create), Rule(f"get_{noun}", get), Rule(f"update_{noun}", update), Rule(f"delete_{noun}", delete)]
+def _crud(
+    noun: str, *, create: str = MEMBER, get: str = READER, update: str = MEMBER, delete: str = MEMBER
+) -> list[Rule]:
+    return [
+        Rule(f"create_{noun}", create),
+        Rule(f"get_{noun}", get),
+        Rule(f"update_{noun}", update),
+        Rule(f"delete_{noun}", delete),
+    ]
 
 
 def _tags(collection: str) -> list[Rule]:
     return [
         *_rules(READER, f"get_{collection}_tags"),
-        *_rules(MEMBER, f"create_{collection}_tags", f"update_{collection}_tags", f"delete_{collection}_tags"),
+        *_rules(
+            MEMBER, f"create_{collection}_tags", f"update_{collection}_tags", f"delete_{collection}_tags"
+        ),
     ]
 
 
 RULES = [
     Rule("admin_only", "role:admin", "An administrator of the cloud"),
-    Rule("network_owner", "tenant_id:%(network:tenant_id)s", "The project that owns the network of the target"),
+    Rule(
+        "network_owner", "tenant_id:%(network:tenant_id)s", "The project that owns the network of the target"
+    ),
     Rule("shared", "field:networks:shared=True", "The network is shared"),
     Rule("external", "field:networks:router:external=True", "The network is external"),
     Rule("shared_subnetpools", "field:subnetpools:shared=True", "The subnet pool is shared"),
@@ -70,51 +81,75 @@ RULES = [
         for verb in ("create", "update")
         for rule in _rules(
             ADMIN,
-            f"{verb}_network:shared", f"{verb}_network:router:external", f"{verb}_network:is_default",
-            f"{verb}_network:provider:network_type", f"{verb}_network:provider:physical_network",
+            f"{verb}_network:shared",
+            f"{verb}_network:router:external",
+            f"{verb}_network:is_default",
+            f"{verb}_network:provider:network_type",
+            f"{verb}_network:provider:physical_network",
             f"{verb}_network:provider:segmentation_id",
         )
     ),
     *_rules(
-        ADMIN, "get_network:provider:network_type", "get_network:provider:physical_network",
-        "get_network:provider:segmentation_id", "get_network_ip_availability",
+        ADMIN,
+        "get_network:provider:network_type",
+        "get_network:provider:physical_network",
+        "get_network:provider:segmentation_id",
+        "get_network_ip_availability",
     ),
     *_tags("networks"),
     # subnets
     *_crud(
-        "subnet", create=NET_OWNER, get=f"{READER} or rule:shared or rule:external or (role:reader and rule:network_owner)",
-        update=NET_OWNER_OR_MEMBER, delete=NET_OWNER_OR_MEMBER,
+        "subnet",
+        create=NET_OWNER,
+        get=f"{READER} or rule:shared or rule:external or (role:reader and rule:network_owner)",
+        update=NET_OWNER_OR_MEMBER,
+        delete=NET_OWNER_OR_MEMBER,
     ),
     *_rules(ADMIN, "create_subnet:service_types", "update_subnet:service_types"),
     *_tags("subnets"),
     # subnet pools
     *_crud("subnetpool", get=f"{READER} or rule:shared_subnetpools"),
-    *_rules(ADMIN, "create_subnetpool:shared", "create_subnetpool:is_default", "update_subnetpool:is_default"),
+    *_rules(
+        ADMIN, "create_subnetpool:shared", "create_subnetpool:is_default", "update_subnetpool:is_default"
+    ),
     *_rules(MEMBER, "add_prefixes", "remove_prefixes"),
     *_tags("subnetpools"),
     *_crud("address_scope", get=f"{READER} or rule:shared_address_scopes"),
     *_rules(ADMIN, "create_address_scope:shared", "update_address_scope:shared"),
     # ports
     *_crud(
-        "port", get=f"{READER} or (role:reader and rule:network_owner)", update=f"{SERVICE} or {MEMBER}",
+        "port",
+        get=f"{READER} or (role:reader and rule:network_owner)",
+        update=f"{SERVICE} or {MEMBER}",
         delete=f"{SERVICE} or {NET_OWNER_OR_MEMBER}",
     ),
     *(
         rule
         for verb in ("create", "update")
         for rule in [
-            *_rules(f"not rule:network_device or {SERVICE} or (role:member and rule:network_owner)", f"{verb}_port:device_owner"),
+            *_rules(
+                f"not rule:network_device or {SERVICE} or (role:member and rule:network_owner)",
+                f"{verb}_port:device_owner",
+            ),
             *_rules(
                 f"{SERVICE} or (role:member and rule:network_owner)",
-                f"{verb}_port:fixed_ips:ip_address", f"{verb}_port:port_security_enabled", f"{verb}_port:mac_address",
+                f"{verb}_port:fixed_ips:ip_address",
+                f"{verb}_port:port_security_enabled",
+                f"{verb}_port:mac_address",
             ),
-            *_rules(f"{SERVICE} or (role:member and rule:network_owner) or rule:shared", f"{verb}_port:fixed_ips", f"{verb}_port:fixed_ips:subnet_id"),
+            *_rules(
+                f"{SERVICE} or (role:member and rule:network_owner) or rule:shared",
+                f"{verb}_port:fixed_ips",
+                f"{verb}_port:fixed_ips:subnet_id",
+            ),
             *_rules(NET_OWNER, f"{verb}_port:allowed_address_pairs"),
             *_rules(SERVICE, f"{verb}_port:binding:host_id", f"{verb}_port:binding:profile"),
             *_rules(f"{SERVICE} or {MEMBER}", f"{verb}_port:binding:vnic_type"),
         ]
     ),
-    Rule("network_device", "field:port:device_owner=~^network:", "The port is a device of the network itself"),
+    Rule(
+        "network_device", "field:port:device_owner=~^network:", "The port is a device of the network itself"
+    ),
     *_rules(SERVICE, "get_port:binding:host_id", "get_port:binding:profile"),
     *_rules(ADMIN, "get_port:binding:vif_type", "get_port:binding:vif_details"),
     *_tags("ports"),
@@ -126,11 +161,21 @@ RULES = [
         rule
         for verb in ("create", "update")
         for rule in [
-            *_rules(MEMBER, f"{verb}_router:external_gateway_info", f"{verb}_router:external_gateway_info:network_id"),
-            *_rules(ADMIN, f"{verb}_router:external_gateway_info:enable_snat", f"{verb}_router:external_gateway_info:external_fixed_ips"),
+            *_rules(
+                MEMBER,
+                f"{verb}_router:external_gateway_info",
+                f"{verb}_router:external_gateway_info:network_id",
+            ),
+            *_rules(
+                ADMIN,
+                f"{verb}_router:external_gateway_info:enable_snat",
+                f"{verb}_router:external_gateway_info:external_fixed_ips",
+            ),
         ]
     ),
-    *_rules(MEMBER, "add_router_interface", "remove_router_interface", "add_extraroutes", "remove_extraroutes"),
+    *_rules(
+        MEMBER, "add_router_interface", "remove_router_interface", "add_extraroutes", "remove_extraroutes"
+    ),
     *_tags("routers"),
     # floating IPs
     *_crud("floatingip"),
@@ -139,16 +184,28 @@ RULES = [
     *_tags("floatingips"),
     # security groups
     *_crud("address_group", get=f"{READER} or rule:shared_address_groups"),
-    Rule("shared_address_groups", "field:address_groups:shared=True", "The address group is shared with the caller's project"),
+    Rule(
+        "shared_address_groups",
+        "field:address_groups:shared=True",
+        "The address group is shared with the caller's project",
+    ),
     *_rules(MEMBER, "add_addresses", "remove_addresses"),
     *_tags("address_groups"),
     *_crud("security_group", get=f"{READER} or rule:shared_security_group"),
-    Rule("shared_security_group", "field:security_groups:shared=True", "The security group is shared with the caller's project"),
+    Rule(
+        "shared_security_group",
+        "field:security_groups:shared=True",
+        "The security group is shared with the caller's project",
+    ),
     *_crud("security_group_rule"),
     *_tags("security_groups"),
     # the cloud itself
     *_crud("rbac_policy"),
-    Rule("restrict_wildcard", "(not field:rbac_policy:target_tenant=*) or rule:admin_only", "Only administrators share with everybody"),
+    Rule(
+        "restrict_wildcard",
+        "(not field:rbac_policy:target_tenant=*) or rule:admin_only",
+        "Only administrators share with everybody",
+    ),
     *_rules("rule:restrict_wildcard", "create_rbac_policy:target_tenant", "update_rbac_policy:target_tenant"),
     *_rules(READER, "get_quota"),
     *_rules(ADMIN, "update_quota", "delete_quota"),

@@ -29,7 +29,12 @@ def create(tx: Tx, cloud: Cloud, name: str, zone: str | None) -> Row:
     """Raises Conflict when the name is taken."""
     if tx.execute(sa.select(aggregate.c.number).where(aggregate.c.name == name)).first():
         raise Conflict(f"Aggregate {name} already exists.")
-    values = {"uuid": ids.uuid4(), "name": name, "meta": {ZONE: zone} if zone else {}, "created_at": cloud.clock.now()}
+    values = {
+        "uuid": ids.uuid4(),
+        "name": name,
+        "meta": {ZONE: zone} if zone else {},
+        "created_at": cloud.clock.now(),
+    }
     return tx.execute(sa.insert(aggregate).values(**values).returning(aggregate)).one()
 
 
@@ -37,19 +42,25 @@ def update(tx: Tx, cloud: Cloud, id: str, *, name: str | None, zone: str | None,
     row = get(tx, id)
     values: dict[str, Any] = {"updated_at": cloud.clock.now()}
     if name is not None:
-        if tx.execute(sa.select(aggregate.c.number).where(aggregate.c.name == name, aggregate.c.number != row.number)).first():
+        if tx.execute(
+            sa.select(aggregate.c.number).where(aggregate.c.name == name, aggregate.c.number != row.number)
+        ).first():
             raise Conflict(f"Aggregate {name} already exists.")
         values["name"] = name
     if set_zone:
         values["meta"] = _merged(tx, row, {ZONE: zone})
-    return tx.execute(sa.update(aggregate).where(aggregate.c.number == row.number).values(**values).returning(aggregate)).one()
+    return tx.execute(
+        sa.update(aggregate).where(aggregate.c.number == row.number).values(**values).returning(aggregate)
+    ).one()
 
 
 def set_metadata(tx: Tx, cloud: Cloud, id: str, items: dict[str, str | None]) -> Row:
     """Add, change, and with null remove items."""
     row = get(tx, id)
     values = {"meta": _merged(tx, row, items), "updated_at": cloud.clock.now()}
-    return tx.execute(sa.update(aggregate).where(aggregate.c.number == row.number).values(**values).returning(aggregate)).one()
+    return tx.execute(
+        sa.update(aggregate).where(aggregate.c.number == row.number).values(**values).returning(aggregate)
+    ).one()
 
 
 def _merged(tx: Tx, row: Row, items: dict[str, str | None]) -> dict[str, str]:
@@ -66,15 +77,25 @@ def _check_zone_change(tx: Tx, row: Row, zone: str | None) -> None:
     """A host is in one zone, and servers do not change theirs."""
     for hostname in state.hosts_of(tx).get(row.number, []):
         if tx.execute(sa.select(server.c.id).where(server.c.host == hostname, live)).first():
-            raise BadRequest(f"Cannot update aggregate {row.name}. Reason: One or more hosts contain instances in this zone: {hostname}.")
+            raise BadRequest(
+                f"Cannot update aggregate {row.name}. Reason: One or more hosts contain instances in this zone: {hostname}."
+            )
         _check_one_zone(tx, row, hostname, zone)
 
 
 def _check_one_zone(tx: Tx, row: Row, hostname: str, zone: str | None) -> None:
     for other in state.everyone(tx):
         has = other.meta.get(ZONE)
-        if other.number != row.number and zone and has and has != zone and hostname in state.hosts_of(tx).get(other.number, []):
-            raise Conflict(f"Cannot add host to aggregate {row.name}. Reason: Host {hostname} already in availability zone {has}.")
+        if (
+            other.number != row.number
+            and zone
+            and has
+            and has != zone
+            and hostname in state.hosts_of(tx).get(other.number, [])
+        ):
+            raise Conflict(
+                f"Cannot add host to aggregate {row.name}. Reason: Host {hostname} already in availability zone {has}."
+            )
 
 
 def delete(tx: Tx, id: str) -> None:
@@ -95,7 +116,9 @@ def add_host(tx: Tx, id: str, hostname: str) -> Row:
     zone = row.meta.get(ZONE)
     _check_one_zone(tx, row, hostname, zone)
     if zone and tx.execute(sa.select(server.c.id).where(server.c.host == hostname, live)).first():
-        raise Conflict(f"Cannot add host to aggregate {row.name}. Reason: Host {hostname} contains instances in another availability zone.")
+        raise Conflict(
+            f"Cannot add host to aggregate {row.name}. Reason: Host {hostname} contains instances in another availability zone."
+        )
     tx.execute(sa.insert(aggregate_host).values(aggregate_number=row.number, hostname=hostname))
     return row
 

@@ -21,10 +21,25 @@ _FLAVORS = (
 
 
 def bootstrap(tx: Tx, cloud: Cloud) -> None:
-    if tx.execute(sa.select(flavor.c.id).limit(1)).first() is None:  # an admin who deleted some does not want them back
+    if (
+        tx.execute(sa.select(flavor.c.id).limit(1)).first() is None
+    ):  # an admin who deleted some does not want them back
         for id, name, vcpus, ram, disk in _FLAVORS:
-            values = {"id": id, "name": name, "vcpus": vcpus, "ram_mib": ram, "disk_gib": disk, "ephemeral_gib": 0}
-            values |= {"swap_mib": 0, "rxtx_factor": 1.0, "is_public": True, "extra_specs": {}, "created_at": cloud.clock.now()}
+            values = {
+                "id": id,
+                "name": name,
+                "vcpus": vcpus,
+                "ram_mib": ram,
+                "disk_gib": disk,
+                "ephemeral_gib": 0,
+            }
+            values |= {
+                "swap_mib": 0,
+                "rxtx_factor": 1.0,
+                "is_public": True,
+                "extra_specs": {},
+                "created_at": cloud.clock.now(),
+            }
             tx.execute(sa.insert(flavor).values(**values))
     jobs.ensure(tx, "compute.housekeeping", "all", now=cloud.clock.now())
     for hostname in cloud.hosts(Hypervisor):

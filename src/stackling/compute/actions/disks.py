@@ -33,15 +33,28 @@ def plan(asked: list[NewDisk], image: Row | None) -> list[NewDisk]:
     """All disks of the server, the root disk of its image among them. Raises BadRequest."""
     found = list(asked)
     if image is not None and not any(d.boot_index == 0 for d in found):
-        found.insert(0, NewDisk(source="image", destination="local", source_id=image.id, boot_index=0, delete_on_termination=True))
+        found.insert(
+            0,
+            NewDisk(
+                source="image",
+                destination="local",
+                source_id=image.id,
+                boot_index=0,
+                delete_on_termination=True,
+            ),
+        )
     for disk in found:
         _check(disk, image)
     order = sorted(d.boot_index for d in found if d.boot_index is not None and d.boot_index >= 0)
     if order != list(range(len(order))):
-        raise BadRequest("Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid.")
+        raise BadRequest(
+            "Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid."
+        )
     root = root_of(found)
     if image is not None and root is not None and not (root.source == "image" and root.source_id == image.id):
-        raise BadRequest("Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid: imageRef and boot_index 0 disagree.")
+        raise BadRequest(
+            "Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid: imageRef and boot_index 0 disagree."
+        )
     volumes = [d.source_id for d in found if d.source == "volume"]
     if len(volumes) != len(set(volumes)):
         raise BadRequest("Block Device Mapping is Invalid: a volume is named twice.")
@@ -56,7 +69,9 @@ def _check(disk: NewDisk, image: Row | None) -> None:
         if disk.source == "volume" or disk.source == "snapshot":
             raise BadRequest(f"{says}Mapping {disk.source} to local is not supported.")
         if disk.source == "image" and (disk.boot_index != 0 or image is None or disk.source_id != image.id):
-            raise BadRequest(f"{says}Mapping image to local is only supported for boot_index 0 and the image in imageRef.")
+            raise BadRequest(
+                f"{says}Mapping image to local is only supported for boot_index 0 and the image in imageRef."
+            )
         if disk.volume_type:
             raise BadRequest(f"{says}Specifying a volume_type with destination_type=local is not supported.")
     elif disk.guest_format == "swap":
@@ -72,16 +87,34 @@ def with_devices(planned: list[NewDisk], flavor: Row) -> list[NewDisk]:
     given = [d for d in rest if d.destination == "local"]
     # Blank local disks in the request take the place of what the flavor gives, as upstream does.
     if flavor.ephemeral_gib and not any(d.guest_format != "swap" for d in given):
-        rest.insert(0, NewDisk(source="blank", destination="local", size=flavor.ephemeral_gib, delete_on_termination=True))
+        rest.insert(
+            0,
+            NewDisk(
+                source="blank", destination="local", size=flavor.ephemeral_gib, delete_on_termination=True
+            ),
+        )
     if flavor.swap_mib and not any(d.guest_format == "swap" for d in given):
         at = sum(1 for d in rest if d.destination == "local")
-        rest.insert(at, NewDisk(source="blank", destination="local", size=flavor.swap_mib, guest_format="swap", delete_on_termination=True))
+        rest.insert(
+            at,
+            NewDisk(
+                source="blank",
+                destination="local",
+                size=flavor.swap_mib,
+                guest_format="swap",
+                delete_on_termination=True,
+            ),
+        )
     ephemeral = sum(d.size or 0 for d in rest if d.destination == "local" and d.guest_format != "swap")
     if ephemeral > flavor.ephemeral_gib:
-        raise BadRequest(f"Ephemeral disks requested are larger than the instance type allows: {ephemeral} GiB asked for, flavor {flavor.name} has {flavor.ephemeral_gib} GiB.")
+        raise BadRequest(
+            f"Ephemeral disks requested are larger than the instance type allows: {ephemeral} GiB asked for, flavor {flavor.name} has {flavor.ephemeral_gib} GiB."
+        )
     swap = sum(d.size or 0 for d in rest if d.destination == "local" and d.guest_format == "swap")
     if swap > flavor.swap_mib:
-        raise BadRequest(f"Swap drive requested is larger than instance type allows: {swap} MiB asked for, flavor {flavor.name} has {flavor.swap_mib} MiB.")
+        raise BadRequest(
+            f"Swap drive requested is larger than instance type allows: {swap} MiB asked for, flavor {flavor.name} has {flavor.swap_mib} MiB."
+        )
     names: set[str] = {"vda"}
     made = [structs.replace(root, device="vda")] if root is not None else []
     for disk in rest:

@@ -93,7 +93,9 @@ def add_access(tx: Tx, caller: Caller, id: str, project_id: str, *, refuse_publi
         raise Conflict("Can not add access to a public flavor.")
     this = sa.and_(flavor_access.c.flavor_id == row.id, flavor_access.c.project_id == project_id)
     if tx.execute(sa.select(flavor_access).where(this)).first():
-        raise Conflict(f"Flavor access already exists for flavor {row.id} and project {project_id} combination.")
+        raise Conflict(
+            f"Flavor access already exists for flavor {row.id} and project {project_id} combination."
+        )
     tx.execute(sa.insert(flavor_access).values(flavor_id=row.id, project_id=project_id))
     query = sa.select(flavor_access.c.project_id).where(flavor_access.c.flavor_id == row.id)
     return sorted(tx.execute(query).scalars())
@@ -116,7 +118,9 @@ def set_specs(tx: Tx, caller: Caller, id: str, specs: Mapping[str, str], rule: s
     row = get(tx, caller, id)
     for name in specs:
         if not SPEC_NAME.fullmatch(name):
-            raise BadRequest(f"Invalid input for field/attribute extra_specs. Value: {name[:64]!r} has characters other than letters, digits, '-', '_', ':', '.' and space")
+            raise BadRequest(
+                f"Invalid input for field/attribute extra_specs. Value: {name[:64]!r} has characters other than letters, digits, '-', '_', ':', '.' and space"
+            )
     merged = {**row.extra_specs, **specs}
     tx.execute(sa.update(flavor).where(flavor.c.id == row.id).values(extra_specs=merged))
     return merged

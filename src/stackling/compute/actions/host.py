@@ -15,7 +15,9 @@ from stackling.placement.actions import provider
 
 def get(tx: Tx, id: str) -> Row:
     """By UUID or, as clients below 2.53 do, by number. Raises NotFound."""
-    query = sa.select(host).where(host.c.number == int(id) if id.isascii() and id.isdigit() and len(id) < 10 else host.c.id == id)
+    query = sa.select(host).where(
+        host.c.number == int(id) if id.isascii() and id.isdigit() and len(id) < 10 else host.c.id == id
+    )
     found = tx.execute(query).first()
     if found is None:
         raise NotFound(f"Compute host {id[:255]} could not be found.")
@@ -47,21 +49,27 @@ def update(
         values |= {"disabled": disabled, "disabled_reason": reason if disabled else None}
     if forced_down is not None:
         values["forced_down"] = forced_down
-    return tx.execute(sa.update(host).where(host.c.number == row.number).values(**values).returning(host)).one()
+    return tx.execute(
+        sa.update(host).where(host.c.number == row.number).values(**values).returning(host)
+    ).one()
 
 
 def delete(tx: Tx, caller: Caller, row: Row) -> None:
     """Forget a host that has left; one that is still plugged in comes back. Raises Conflict while it has servers."""
     caller.may("os_compute_api:os-services:delete")
     if tx.execute(sa.select(server.c.id).where(server.c.host == row.hostname, live)).first():
-        raise Conflict(f"Unable to delete compute service that is hosting instances. Delete or migrate the servers on {row.hostname} first.")
+        raise Conflict(
+            f"Unable to delete compute service that is hosting instances. Delete or migrate the servers on {row.hostname} first."
+        )
     provider.forget(tx, row.hostname)
     tx.execute(sa.delete(aggregate_host).where(aggregate_host.c.hostname == row.hostname))
     tx.execute(sa.delete(host).where(host.c.number == row.number))
 
 
 def servers_on(tx: Tx, hostname: str) -> list[Row]:
-    return list(tx.execute(sa.select(server).where(server.c.host == hostname, live).order_by(server.c.created_at)))
+    return list(
+        tx.execute(sa.select(server).where(server.c.host == hostname, live).order_by(server.c.created_at))
+    )
 
 
 def servers_per_host(tx: Tx) -> dict[str, int]:

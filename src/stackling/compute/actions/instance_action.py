@@ -26,7 +26,14 @@ _EVENTS = {
 def record(tx: Tx, cloud: Cloud, caller: Caller | None, server_id: str, action: str) -> None:
     """Somebody (None: the cloud itself) does `action` to a server."""
     now = cloud.clock.now()
-    event = {"event": _EVENTS.get(action), "start": bare_micros(now), "finish": None, "result": None, "host": None, "details": None}
+    event = {
+        "event": _EVENTS.get(action),
+        "start": bare_micros(now),
+        "finish": None,
+        "result": None,
+        "host": None,
+        "details": None,
+    }
     values = {
         "server_id": server_id,
         "request_id": caller.request_id if caller and caller.request_id else f"req-{server_id}",
@@ -40,7 +47,9 @@ def record(tx: Tx, cloud: Cloud, caller: Caller | None, server_id: str, action: 
     tx.execute(sa.insert(instance_action).values(**values))
 
 
-def finish(tx: Tx, cloud: Cloud, server_id: str, host: str | None, *actions: str, error: str | None = None) -> None:
+def finish(
+    tx: Tx, cloud: Cloud, server_id: str, host: str | None, *actions: str, error: str | None = None
+) -> None:
     """What was begun of `actions` (all of them, if none is named) is done, or has failed with `error`."""
     now = cloud.clock.now()
     c = instance_action.c
@@ -50,7 +59,12 @@ def finish(tx: Tx, cloud: Cloud, server_id: str, host: str | None, *actions: str
     for row in tx.execute(query.order_by(c.number.desc()).limit(8)).all():
         if not any(e["finish"] is None for e in row.events):
             continue
-        ended = {"finish": bare_micros(now), "result": "Error" if error else "Success", "host": host, "details": error}
+        ended = {
+            "finish": bare_micros(now),
+            "result": "Error" if error else "Success",
+            "host": host,
+            "details": error,
+        }
         events = [{**e, **ended} if e["finish"] is None else e for e in row.events]
         values = {"events": events, "updated_at": now, "message": "Error" if error else row.message}
         tx.execute(sa.update(instance_action).where(c.number == row.number).values(**values))

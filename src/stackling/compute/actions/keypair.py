@@ -26,7 +26,11 @@ def generate(comment: str) -> tuple[str, str]:
     Takes a tenth of a second: call it before the transaction.
     """
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     return private.decode(), f"{public.decode()} {comment}"
 
@@ -58,19 +62,27 @@ def of(tx: Tx, user_id: str, name: str) -> Row:
     return found
 
 
-def create(tx: Tx, cloud: Cloud, caller: Caller, *, user_id: str, name: str, kind: str, public_key: str) -> Row:
+def create(
+    tx: Tx, cloud: Cloud, caller: Caller, *, user_id: str, name: str, kind: str, public_key: str
+) -> Row:
     """Keep a public key. Raises BadRequest for what is no key, Conflict for a name in use, QuotaExceeded."""
     caller.may("os_compute_api:os-keypairs:create", {"user_id": user_id})
     public_key = public_key.strip() if kind == "ssh" else public_key
     mark = fingerprint(public_key, kind)
-    count = tx.execute(sa.select(sa.func.count()).select_from(keypair).where(keypair.c.user_id == user_id)).scalar_one()
+    count = tx.execute(
+        sa.select(sa.func.count()).select_from(keypair).where(keypair.c.user_id == user_id)
+    ).scalar_one()
     most = quota.limits(tx, "compute", caller.project_id or "", limits.defaults(tx, cloud))["key_pairs"]
     if 0 <= most <= count:
         raise QuotaExceeded("Quota exceeded, too many key pairs.")
-    if tx.execute(sa.select(keypair.c.number).where(keypair.c.user_id == user_id, keypair.c.name == name)).first():
+    if tx.execute(
+        sa.select(keypair.c.number).where(keypair.c.user_id == user_id, keypair.c.name == name)
+    ).first():
         raise Conflict(f"Key pair '{name}' already exists.")
     values = {"user_id": user_id, "name": name, "type": kind, "public_key": public_key, "fingerprint": mark}
-    return tx.execute(sa.insert(keypair).values(**values, created_at=cloud.clock.now()).returning(keypair)).one()
+    return tx.execute(
+        sa.insert(keypair).values(**values, created_at=cloud.clock.now()).returning(keypair)
+    ).one()
 
 
 def delete(tx: Tx, caller: Caller, *, user_id: str, name: str) -> None:

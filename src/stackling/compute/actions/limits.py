@@ -39,9 +39,14 @@ def defaults(tx: Tx, cloud: Cloud) -> dict[str, int]:
 
 def usage(tx: Tx, project_id: str) -> dict[str, int]:
     c = server.c
-    size = sa.func.coalesce(sa.func.sum(c.flavor["vcpus"].as_integer()), 0), sa.func.coalesce(sa.func.sum(c.flavor["ram"].as_integer()), 0)
+    size = (
+        sa.func.coalesce(sa.func.sum(c.flavor["vcpus"].as_integer()), 0),
+        sa.func.coalesce(sa.func.sum(c.flavor["ram"].as_integer()), 0),
+    )
     row = tx.execute(sa.select(sa.func.count(), *size).where(c.project_id == project_id, live)).one()
-    groups = tx.execute(sa.select(sa.func.count()).select_from(server_group).where(server_group.c.project_id == project_id)).scalar_one()
+    groups = tx.execute(
+        sa.select(sa.func.count()).select_from(server_group).where(server_group.c.project_id == project_id)
+    ).scalar_one()
     return {"instances": row[0], "cores": row[1], "ram": row[2], "server_groups": groups}
 
 

@@ -25,7 +25,9 @@ def _keep(tx: Tx, cloud: Cloud, row: Row, meta: Mapping[str, str]) -> dict[str, 
     return dict(meta)
 
 
-def merge(tx: Tx, cloud: Cloud, caller: Caller, server_id: str, items: Mapping[str, str], rule: str) -> dict[str, str]:
+def merge(
+    tx: Tx, cloud: Cloud, caller: Caller, server_id: str, items: Mapping[str, str], rule: str
+) -> dict[str, str]:
     """Add items, or change them; all of them. Raises QuotaExceeded."""
     row = server.unlocked(tx, caller, server_id, rule)
     return _keep(tx, cloud, row, {**row.meta, **items})
@@ -51,7 +53,9 @@ def tags_of(tx: Tx, caller: Caller, server_id: str, rule: str) -> list[str]:
     return state.tags_of(tx, [row.id]).get(row.id, [])
 
 
-def set_tags(tx: Tx, cloud: Cloud, caller: Caller, server_id: str, tags: Iterable[str], rule: str) -> list[str]:
+def set_tags(
+    tx: Tx, cloud: Cloud, caller: Caller, server_id: str, tags: Iterable[str], rule: str
+) -> list[str]:
     """Replace all tags. Raises BadRequest (too many), Conflict (deleting)."""
     row = _changing(tx, caller, server_id, rule)
     wanted = sorted(set(tags))

@@ -121,7 +121,11 @@ def _check(tx: Tx, cloud: Cloud, caller: Caller, want: NewServer) -> _Plan:
     try:
         size = flavor.get(tx, caller, want.flavor_id)
         image = images.for_boot(tx, cloud, caller, want.image_id) if want.image_id else None
-        groups = security_groups.resolve(tx, cloud, caller, list(dict.fromkeys(want.security_groups))) if want.security_groups else None
+        groups = (
+            security_groups.resolve(tx, cloud, caller, list(dict.fromkeys(want.security_groups)))
+            if want.security_groups
+            else None
+        )
     except NotFound as e:
         raise BadRequest(e.says) from None
     key = None
@@ -138,7 +142,9 @@ def _check(tx: Tx, cloud: Cloud, caller: Caller, want: NewServer) -> _Plan:
         raise BadRequest(f"The number of tags exceeded the per-server limit {MOST_TAGS}")
     if isinstance(want.networks, list) and want.max_count > 1:
         if any(n.port_id for n in want.networks):
-            raise BadRequest("Unable to launch multiple instances with a single configured port ID. Please launch your instance one by one with different ports.")
+            raise BadRequest(
+                "Unable to launch multiple instances with a single configured port ID. Please launch your instance one by one with different ports."
+            )
         if any(n.fixed_ip for n in want.networks):
             raise BadRequest("Invalid fixed IP Address in server request: several servers can't share one.")
     resources, required, forbidden = _resources(size, plan_disks)
@@ -161,11 +167,15 @@ def _check(tx: Tx, cloud: Cloud, caller: Caller, want: NewServer) -> _Plan:
 def _check_image(caller: Caller, size: Row, image: Row | None, planned: list[NewDisk]) -> None:
     root = disks.root_of(planned)
     if root is None or (root.destination == "local" and image is None):
-        raise BadRequest("Block Device Mapping is Invalid: You specified no image and no volume to boot from (boot_index 0).")
+        raise BadRequest(
+            "Block Device Mapping is Invalid: You specified no image and no volume to boot from (boot_index 0)."
+        )
     if image is None:
         return
     if size.ram_mib < (image.min_ram or 0):
-        raise BadRequest(f"Flavor's memory is too small for requested image: the image needs {image.min_ram} MiB, flavor {size.name} has {size.ram_mib} MiB.")
+        raise BadRequest(
+            f"Flavor's memory is too small for requested image: the image needs {image.min_ram} MiB, flavor {size.name} has {size.ram_mib} MiB."
+        )
     if root.destination == "volume":
         return
     if size.disk_gib == 0:
@@ -173,7 +183,9 @@ def _check_image(caller: Caller, size: Row, image: Row | None, planned: list[New
         return
     needs = max(image.min_disk or 0, -(-(image.virtual_size or image.size or 0) // 1024**3))
     if size.disk_gib < needs:
-        raise BadRequest(f"Flavor's disk is too small for requested image. Flavor disk is {size.disk_gib} GiB, image needs {needs} GiB.")
+        raise BadRequest(
+            f"Flavor's disk is too small for requested image. Flavor disk is {size.disk_gib} GiB, image needs {needs} GiB."
+        )
 
 
 def _check_meta(tx: Tx, cloud: Cloud, caller: Caller, want: NewServer) -> None:
@@ -185,7 +197,12 @@ def _count(tx: Tx, cloud: Cloud, caller: Caller, want: NewServer, size: Row) -> 
     """As many as the quota lets through, from `min_count` to `max_count`. Raises QuotaExceeded."""
     for count in range(want.max_count, want.min_count - 1, -1):
         try:
-            limits.check(tx, cloud, caller.project_id or "", {"instances": count, "cores": count * size.vcpus, "ram": count * size.ram_mib})
+            limits.check(
+                tx,
+                cloud,
+                caller.project_id or "",
+                {"instances": count, "cores": count * size.vcpus, "ram": count * size.ram_mib},
+            )
             return count
         except QuotaExceeded:
             if count == want.min_count:
@@ -196,7 +213,11 @@ def _count(tx: Tx, cloud: Cloud, caller: Caller, want: NewServer, size: Row) -> 
 def _resources(size: Row, planned: list[NewDisk]) -> tuple[dict[str, int], list[str], list[str]]:
     """(resources, required traits, forbidden traits) that a flavor asks placement for."""
     root = disks.root_of(planned)
-    disk = (size.disk_gib if root is not None and root.destination == "local" else 0) + size.ephemeral_gib + -(-size.swap_mib // 1024)
+    disk = (
+        (size.disk_gib if root is not None and root.destination == "local" else 0)
+        + size.ephemeral_gib
+        + -(-size.swap_mib // 1024)
+    )
     needs = {"VCPU": size.vcpus, "MEMORY_MB": size.ram_mib, "DISK_GB": disk}
     required: list[str] = []
     forbidden: list[str] = []
@@ -218,7 +239,9 @@ def _nics(tx: Tx, caller: Caller, want: NewServer) -> list[NicRequest]:
         raise Conflict("Multiple possible networks found, use a Network ID to be more specific.")
     if not found:
         if want.networks == "auto":
-            raise BadRequest(f"Unable to automatically allocate a network for project {caller.project_id}: create a network with a subnet first.")
+            raise BadRequest(
+                f"Unable to automatically allocate a network for project {caller.project_id}: create a network with a subnet first."
+            )
         return []
     return [NicRequest(network_id=found[0].id)]
 
@@ -233,7 +256,9 @@ def _choice(tx: Tx, cloud: Cloud, caller: Caller, want: NewServer) -> scheduling
     if named:
         caller.may("compute:servers:create:requested_destination")
         if want.host and want.hypervisor_hostname and want.host != want.hypervisor_hostname:
-            raise BadRequest(f"No compute host with host {want.host} and hypervisor_hostname {want.hypervisor_hostname}: here they are the same.")
+            raise BadRequest(
+                f"No compute host with host {want.host} and hypervisor_hostname {want.hypervisor_hostname}: here they are the same."
+            )
         forced = named
     if forced and by_name(tx, forced) is None:
         raise BadRequest(f"Compute host {forced[:255]} could not be found.")
@@ -243,7 +268,9 @@ def _choice(tx: Tx, cloud: Cloud, caller: Caller, want: NewServer) -> scheduling
     if group_id := want.hints.get("group"):
         if not isinstance(group_id, str) or not ids.is_uuid(group_id):
             raise BadRequest("Invalid input for field/attribute group: it is the UUID of a server group")
-        most = limits.quota.limits(tx, "compute", caller.project_id or "", limits.defaults(tx, cloud))["server_group_members"]
+        most = limits.quota.limits(tx, "compute", caller.project_id or "", limits.defaults(tx, cloud))[
+            "server_group_members"
+        ]
         group = scheduling.group_for(tx, cloud, caller.project_id or "", group_id, want.min_count, most)
     return scheduling.Choice(
         zone=zone,
@@ -283,7 +310,9 @@ def _one(tx: Tx, cloud: Cloud, caller: Caller, plan: _Plan, reservation: str, in
         "availability_zone": plan.choice.zone,
         "requested_host": plan.choice.host,
         "image_id": want.image_id or None,
-        "image": to_builtins(images.ref(plan.image)) if plan.image is not None and _local_root(plan) else None,
+        "image": to_builtins(images.ref(plan.image))
+        if plan.image is not None and _local_root(plan)
+        else None,
         "flavor_id": plan.flavor.id,
         "flavor": flavor_copy(plan.flavor),
         "key_name": want.key_name,
@@ -311,7 +340,9 @@ def _one(tx: Tx, cloud: Cloud, caller: Caller, plan: _Plan, reservation: str, in
             changed = _take(tx, cloud, caller, plan, id)
     except NoHost as e:
         return _failed(tx, cloud, id, e)
-    row = tx.execute(sa.update(server_table).where(server_table.c.id == id).values(**changed).returning(server_table)).one()
+    row = tx.execute(
+        sa.update(server_table).where(server_table.c.id == id).values(**changed).returning(server_table)
+    ).one()
     jobs.start(tx, server.KIND, id, now=now)
     return row
 
@@ -351,9 +382,13 @@ def _volume_hosts(tx: Tx, caller: Caller, plan: _Plan) -> dict[str, str]:
     for disk in plan.disks:
         try:
             if disk.source == "volume":
-                found[disk.source_id or ""] = attachments.backend_of(tx, volumes.get(tx, caller, disk.source_id or "").id)
+                found[disk.source_id or ""] = attachments.backend_of(
+                    tx, volumes.get(tx, caller, disk.source_id or "").id
+                )
             elif disk.source == "snapshot":
-                found[disk.source_id or ""] = attachments.backend_of(tx, snapshots.get(tx, caller, disk.source_id or "").volume_id)
+                found[disk.source_id or ""] = attachments.backend_of(
+                    tx, snapshots.get(tx, caller, disk.source_id or "").volume_id
+                )
         except NotFound as e:
             raise BadRequest(f"Block Device Mapping is Invalid: {e.says}") from None
     return found
@@ -364,7 +399,9 @@ def _take_ports(tx: Tx, cloud: Cloud, caller: Caller, plan: _Plan, id: str, host
     for wanted in plan.nics:
         try:
             if wanted.port_id:
-                port = ports.take_for_server(tx, cloud, caller, wanted.port_id, server_id=id, host=host, availability_zone=zone)
+                port = ports.take_for_server(
+                    tx, cloud, caller, wanted.port_id, server_id=id, host=host, availability_zone=zone
+                )
             else:
                 port = ports.create_for_server(
                     tx,
@@ -379,7 +416,15 @@ def _take_ports(tx: Tx, cloud: Cloud, caller: Caller, plan: _Plan, id: str, host
                 )
         except NotFound as e:
             raise BadRequest(e.says) from None
-        tx.execute(sa.insert(nic).values(port_id=port.id, server_id=id, state=Plugged.WANTED, tag=wanted.tag, created_at=cloud.clock.now()))
+        tx.execute(
+            sa.insert(nic).values(
+                port_id=port.id,
+                server_id=id,
+                state=Plugged.WANTED,
+                tag=wanted.tag,
+                created_at=cloud.clock.now(),
+            )
+        )
 
 
 def _take_disks(tx: Tx, cloud: Cloud, caller: Caller, plan: _Plan, id: str, host: str) -> bool:
@@ -412,7 +457,9 @@ def _take_disks(tx: Tx, cloud: Cloud, caller: Caller, plan: _Plan, id: str, host
     return building
 
 
-def _take_volume(tx: Tx, cloud: Cloud, caller: Caller, disk: NewDisk, id: str, plan: _Plan, host: str) -> dict[str, Any]:
+def _take_volume(
+    tx: Tx, cloud: Cloud, caller: Caller, disk: NewDisk, id: str, plan: _Plan, host: str
+) -> dict[str, Any]:
     if disk.source == "volume":
         assert disk.source_id is not None
         if disk.boot_index == 0 and not volumes.get(tx, caller, disk.source_id).bootable:
@@ -423,7 +470,9 @@ def _take_volume(tx: Tx, cloud: Cloud, caller: Caller, disk: NewDisk, id: str, p
     if size is None and disk.source == "image" and disk.boot_index == 0:
         size = plan.flavor.disk_gib or None
     if size is None and disk.source != "snapshot":
-        raise BadRequest("Block Device Mapping is Invalid: Images and blank disks with destination_type 'volume' need to have a non-zero volume_size specified")
+        raise BadRequest(
+            "Block Device Mapping is Invalid: Images and blank disks with destination_type 'volume' need to have a non-zero volume_size specified"
+        )
     made = volumes.create_for_server(
         tx,
         cloud,
@@ -442,15 +491,23 @@ def _failed(tx: Tx, cloud: Cloud, id: str, why: NoHost) -> Row:
     """The server that found no host, in ERROR, with what each host lacked."""
     shown = sorted(why.reasons.items())
     says = "No valid host was found. " + (
-        " ".join(f"{host}: {reason}." for host, reason in shown[:8]) if shown else "No hypervisor host has joined the cloud yet."
+        " ".join(f"{host}: {reason}." for host, reason in shown[:8])
+        if shown
+        else "No hypervisor host has joined the cloud yet."
     )
     if len(shown) > 8:
         says += f" And {len(shown) - 8} more hosts."
     details = "\n".join(f"{host}: {reason}" for host, reason in shown)
     now = cloud.clock.now()
-    values = {"state": State.ERROR, "fault": {"code": 500, "message": says, "details": details}, "fault_at": now}
+    values = {
+        "state": State.ERROR,
+        "fault": {"code": 500, "message": says, "details": details},
+        "fault_at": now,
+    }
     instance_action.finish(tx, cloud, id, None, "create", error=says)
-    return tx.execute(sa.update(server_table).where(server_table.c.id == id).values(**values).returning(server_table)).one()
+    return tx.execute(
+        sa.update(server_table).where(server_table.c.id == id).values(**values).returning(server_table)
+    ).one()
 
 
 def flavor_copy(row: Row) -> dict[str, Any]:

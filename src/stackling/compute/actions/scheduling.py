@@ -38,20 +38,29 @@ def why_not_serving(row: Row, cloud: Cloud) -> str | None:
     if row.forced_down:
         return "its compute service was marked as down"
     if not alive(row, cloud):
-        silent = "never reported" if row.seen_at is None else f"has not reported for {int((cloud.clock.now() - row.seen_at).total_seconds())} seconds"
+        silent = (
+            "never reported"
+            if row.seen_at is None
+            else f"has not reported for {int((cloud.clock.now() - row.seen_at).total_seconds())} seconds"
+        )
         return f"it {silent}{' (' + row.why + ')' if row.why else ''}"
     return None
 
 
 def alive(row: Row, cloud: Cloud) -> bool:
     """The host has reported lately, and nobody says that it is down."""
-    return not row.forced_down and row.seen_at is not None and cloud.clock.now() - row.seen_at <= host.DOWN_AFTER
+    return (
+        not row.forced_down and row.seen_at is not None and cloud.clock.now() - row.seen_at <= host.DOWN_AFTER
+    )
 
 
 def candidates(tx: Tx, cloud: Cloud, choice: Choice) -> Candidates:
     zones = aggregate.zones(tx, cloud.config.compute.availability_zone)
     used = _group_hosts(tx, choice.group)
-    policy = choice.group.policy if choice.group is not None else ""
+    policy, group_name, most = "", "", 1
+    if choice.group is not None:
+        policy, group_name = choice.group.policy, choice.group.name
+        most = choice.group.rules.get("max_server_per_host", 1)
     beside, away = _hosts_of(tx, choice.same_host), _hosts_of(tx, choice.different_host)
     found = Candidates([], {}, {})
     for row in host.everyone(tx):
@@ -67,10 +76,13 @@ def candidates(tx: Tx, cloud: Cloud, choice: Choice) -> Candidates:
             why = why or "none of the servers of hint same_host is on it"
         elif name in away:
             why = why or "a server of hint different_host is on it"
-        elif policy == "anti-affinity" and used.get(name, 0) >= choice.group.rules.get("max_server_per_host", 1):  # type: ignore[union-attr]
-            why = why or f"server group {choice.group.name} has a server there and its policy is anti-affinity"  # type: ignore[union-attr]
+        elif policy == "anti-affinity" and used.get(name, 0) >= most:
+            why = why or f"server group {group_name} has a server there and its policy is anti-affinity"
         elif policy == "affinity" and used and name not in used:
-            why = why or f"the servers of group {choice.group.name} are on {', '.join(used)} and its policy is affinity"  # type: ignore[union-attr]
+            why = (
+                why
+                or f"the servers of group {group_name} are on {', '.join(used)} and its policy is affinity"
+            )
         if why:
             found.reasons[name] = why
             continue
@@ -90,10 +102,14 @@ def check_zone(tx: Tx, cloud: Cloud, zone: str) -> None:
 def group_for(tx: Tx, cloud: Cloud, project_id: str, id: str, adds: int, most: int) -> Row:
     """The server group that a hint names. Raises BadRequest, QuotaExceeded (too many members)."""
     db.lock(tx, f"server-group:{id}")
-    found = tx.execute(sa.select(server_group).where(server_group.c.id == id, server_group.c.project_id == project_id)).first()
+    found = tx.execute(
+        sa.select(server_group).where(server_group.c.id == id, server_group.c.project_id == project_id)
+    ).first()
     if found is None:
         raise BadRequest(f"Instance group {id[:64]} could not be found.")
-    members = tx.execute(sa.select(sa.func.count()).select_from(server).where(server.c.group_id == id, live)).scalar_one()
+    members = tx.execute(
+        sa.select(sa.func.count()).select_from(server).where(server.c.group_id == id, live)
+    ).scalar_one()
     if 0 <= most < members + adds:
         raise QuotaExceeded("Quota exceeded, too many servers in group")
     return found
@@ -102,7 +118,9 @@ def group_for(tx: Tx, cloud: Cloud, project_id: str, id: str, adds: int, most: i
 def _group_hosts(tx: Tx, group: Row | None) -> dict[str, int]:
     if group is None:
         return {}
-    query = sa.select(server.c.host, sa.func.count().label("n")).where(server.c.group_id == group.id, live, server.c.host.isnot(None))
+    query = sa.select(server.c.host, sa.func.count().label("n")).where(
+        server.c.group_id == group.id, live, server.c.host.isnot(None)
+    )
     return {r.host: r.n for r in tx.execute(query.group_by(server.c.host))}
 
 

@@ -52,7 +52,9 @@ def wish(tx: Tx, cloud: Cloud, row: Row, wanted: Wanted) -> None:
     jobs.start(tx, KIND, row.id, now=now)
 
 
-def delete(tx: Tx, cloud: Cloud, caller: Caller, id: str, rule: str = "os_compute_api:servers:delete") -> None:
+def delete(
+    tx: Tx, cloud: Cloud, caller: Caller, id: str, rule: str = "os_compute_api:servers:delete"
+) -> None:
     """From any state. Asking again does no harm."""
     row = unlocked(tx, caller, id, rule)
     if row.wanted == Wanted.DELETED:
@@ -61,7 +63,13 @@ def delete(tx: Tx, cloud: Cloud, caller: Caller, id: str, rule: str = "os_comput
     wish(tx, cloud, row, Wanted.DELETED)
 
 
-def require(row: Row, action: str, *vm_states: str, task_states: tuple[str | None, ...] = (None,), launched: bool = True) -> None:
+def require(
+    row: Row,
+    action: str,
+    *vm_states: str,
+    task_states: tuple[str | None, ...] = (None,),
+    launched: bool = True,
+) -> None:
     """Raises Conflict when a server is in no state for `action`."""
     now = status_of(row)
     if vm_states and now.vm_state not in vm_states:
@@ -89,7 +97,16 @@ def stop(tx: Tx, cloud: Cloud, caller: Caller, id: str) -> None:
 def reboot(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, hard: bool) -> None:
     row = unlocked(tx, caller, id, "os_compute_api:servers:reboot")
     if hard:
-        require(row, "reboot", "active", "stopped", "paused", "suspended", "error", task_states=(None, "rebooting", "reboot_started", "rebooting_hard"))
+        require(
+            row,
+            "reboot",
+            "active",
+            "stopped",
+            "paused",
+            "suspended",
+            "error",
+            task_states=(None, "rebooting", "reboot_started", "rebooting_hard"),
+        )
     else:
         require(row, "reboot", "active", task_states=(None,))
     instance_action.record(tx, cloud, caller, row.id, "reboot")
@@ -102,13 +119,21 @@ def lock(tx: Tx, cloud: Cloud, caller: Caller, id: str, reason: str | None = Non
     if row.locked_by == "admin" and owner and not caller.is_admin:
         return  # an admin's lock stays the admin's
     instance_action.record(tx, cloud, caller, row.id, "lock")
-    state.change(tx, row.id, locked_by="owner" if owner else "admin", locked_reason=reason, updated_at=cloud.clock.now())
+    state.change(
+        tx,
+        row.id,
+        locked_by="owner" if owner else "admin",
+        locked_reason=reason,
+        updated_at=cloud.clock.now(),
+    )
 
 
 def unlock(tx: Tx, cloud: Cloud, caller: Caller, id: str) -> None:
     row = get(tx, caller, id, "os_compute_api:os-lock-server:unlock")
     if row.locked_by == "admin" and not caller.can("os_compute_api:os-lock-server:unlock:unlock_override"):
-        raise Forbidden("Policy doesn't allow os_compute_api:os-lock-server:unlock:unlock_override to be performed.")
+        raise Forbidden(
+            "Policy doesn't allow os_compute_api:os-lock-server:unlock:unlock_override to be performed."
+        )
     instance_action.record(tx, cloud, caller, row.id, "unlock")
     state.change(tx, row.id, locked_by=None, locked_reason=None, updated_at=cloud.clock.now())
 
@@ -119,7 +144,9 @@ def reset_state(tx: Tx, cloud: Cloud, caller: Caller, id: str, wanted: str) -> N
     if row.wanted == Wanted.DELETED:
         raise Conflict(f"Cannot 'reset_state' instance {row.id} while it is in task_state deleting")
     if wanted == "active" and row.host is None:
-        raise BadRequest(f"Instance {row.id} has no host; it can't be made active. Delete it and create another.")
+        raise BadRequest(
+            f"Instance {row.id} has no host; it can't be made active. Delete it and create another."
+        )
     instance_action.record(tx, cloud, caller, row.id, "resetState")
     now = cloud.clock.now()
     columns: dict[str, Any] = {"state": State.ERROR, "updated_at": now, "wished_at": now}

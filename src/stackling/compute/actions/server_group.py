@@ -30,8 +30,17 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, *, name: str, policy: str, rule
     if caller.project_id is None:
         raise Forbidden("A server group needs a project: use a token of a project.")
     limits.check(tx, cloud, caller.project_id, {"server_groups": 1})
-    values = {"id": ids.uuid4(), "project_id": caller.project_id, "user_id": caller.user_id, "name": name, "policy": policy, "rules": rules}
-    return tx.execute(sa.insert(server_group).values(**values, created_at=cloud.clock.now()).returning(server_group)).one()
+    values = {
+        "id": ids.uuid4(),
+        "project_id": caller.project_id,
+        "user_id": caller.user_id,
+        "name": name,
+        "policy": policy,
+        "rules": rules,
+    }
+    return tx.execute(
+        sa.insert(server_group).values(**values, created_at=cloud.clock.now()).returning(server_group)
+    ).one()
 
 
 def delete(tx: Tx, caller: Caller, id: str) -> None:
@@ -43,7 +52,11 @@ def delete(tx: Tx, caller: Caller, id: str) -> None:
 def members(tx: Tx, group_ids: list[str]) -> dict[str, list[str]]:
     """The ids of the servers in each group."""
     made: dict[str, list[str]] = {}
-    query = sa.select(server.c.group_id, server.c.id).where(server.c.group_id.in_(group_ids), live).order_by(server.c.created_at)
+    query = (
+        sa.select(server.c.group_id, server.c.id)
+        .where(server.c.group_id.in_(group_ids), live)
+        .order_by(server.c.created_at)
+    )
     for row in tx.execute(query):
         made.setdefault(row.group_id, []).append(row.id)
     return made

@@ -45,7 +45,15 @@ def status_of(row: Any) -> Status:
     if row.state == State.DELETED:
         return _PLAIN[State.DELETED]
     if row.state == State.DELETING:
-        before = State.ERROR if row.fault else State.SPAWNING if row.launched_at is None else State.STOPPED if row.power == "off" else State.ACTIVE
+        before = (
+            State.ERROR
+            if row.fault
+            else State.SPAWNING
+            if row.launched_at is None
+            else State.STOPPED
+            if row.power == "off"
+            else State.ACTIVE
+        )
         return _PLAIN[before]._replace(task_state="deleting")
     if row.wanted == Wanted.DELETED:
         return _PLAIN[row.state]._replace(task_state="deleting")
@@ -61,7 +69,24 @@ STATUSES: dict[str, tuple[State, ...]] = {
     "HARD_REBOOT": (State.RESETTING,),
     "REBOOT": (State.REBOOTING, State.RESTARTING),
     "SHUTOFF": (State.STOPPED, State.STARTING),
-    **dict.fromkeys(["MIGRATING", "PASSWORD", "PAUSED", "REBUILD", "RESCUE", "RESIZE", "REVERT_RESIZE", "SHELVED", "SHELVED_OFFLOADED", "SOFT_DELETED", "SUSPENDED", "UNKNOWN", "VERIFY_RESIZE"], ()),
+    **dict.fromkeys(
+        [
+            "MIGRATING",
+            "PASSWORD",
+            "PAUSED",
+            "REBUILD",
+            "RESCUE",
+            "RESIZE",
+            "REVERT_RESIZE",
+            "SHELVED",
+            "SHELVED_OFFLOADED",
+            "SOFT_DELETED",
+            "SUSPENDED",
+            "UNKNOWN",
+            "VERIFY_RESIZE",
+        ],
+        (),
+    ),
 }
 VM_STATES: dict[str, tuple[State, ...]] = {
     "active": (State.ACTIVE, State.STOPPING, State.REBOOTING, State.RESETTING, State.RESTARTING),

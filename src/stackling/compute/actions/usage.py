@@ -10,17 +10,32 @@ from stackling.base.db import Row, Tx
 from stackling.compute.state.server import State, server
 
 
-def of(tx: Tx, project_id: str | None, start: datetime, stop: datetime, now: datetime, *, after: str | None = None, limit: int | None = None) -> list[Row]:
+def of(
+    tx: Tx,
+    project_id: str | None,
+    start: datetime,
+    stop: datetime,
+    now: datetime,
+    *,
+    after: str | None = None,
+    limit: int | None = None,
+) -> list[Row]:
     """The servers that existed between `start` and `stop`, of one project or of all, in order of project and id."""
     c = server.c
     ended = sa.func.coalesce(c.terminated_at, now)
-    query = sa.select(server).where(c.launched_at.isnot(None), c.launched_at <= stop, sa.or_(c.terminated_at.is_(None), ended >= start))
+    query = sa.select(server).where(
+        c.launched_at.isnot(None), c.launched_at <= stop, sa.or_(c.terminated_at.is_(None), ended >= start)
+    )
     if project_id is not None:
         query = query.where(c.project_id == project_id)
     if after is not None:
         last = tx.execute(sa.select(c.project_id, c.id).where(c.id == after)).first()
         if last is not None:
-            query = query.where(sa.or_(c.project_id > last.project_id, sa.and_(c.project_id == last.project_id, c.id > last.id)))
+            query = query.where(
+                sa.or_(
+                    c.project_id > last.project_id, sa.and_(c.project_id == last.project_id, c.id > last.id)
+                )
+            )
     query = query.order_by(c.project_id, c.id)
     return list(tx.execute(query if limit is None else query.limit(limit)))
 

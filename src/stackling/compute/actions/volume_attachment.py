@@ -31,7 +31,14 @@ def get(tx: Tx, caller: Caller, server_id: str, volume_id: str, rule: str) -> Ro
 
 
 def create(
-    tx: Tx, cloud: Cloud, caller: Caller, server_id: str, volume_id: str, *, tag: str | None = None, delete_on_termination: bool = False
+    tx: Tx,
+    cloud: Cloud,
+    caller: Caller,
+    server_id: str,
+    volume_id: str,
+    *,
+    tag: str | None = None,
+    delete_on_termination: bool = False,
 ) -> Row:
     """Attach a volume. Raises NotFound, BadRequest (its state or host, or the server has it), Conflict (the server's state)."""
     row = server.unlocked(tx, caller, server_id, "os_compute_api:os-volumes-attachments:create")
@@ -41,7 +48,9 @@ def create(
     if any(d.volume_id == volume_id for d in devices):
         raise BadRequest(f"Invalid volume: volume {volume_id} already attached")
     if volume.host is not None and volume.host != row.host:
-        raise BadRequest(f"Invalid volume: volume {volume_id} is on host {volume.host} and server {row.id} on {row.host}; a local volume is used on its own host.")
+        raise BadRequest(
+            f"Invalid volume: volume {volume_id} is on host {volume.host} and server {row.id} on {row.host}; a local volume is used on its own host."
+        )
     device = next_device({row.root_device, *(d.device for d in devices if d.device)})
     held = attachments.reserve(tx, cloud, caller, volume_id, row.id, device=f"/dev/{device}")
     attachments.connect(tx, cloud, held.id, host=row.host, device=f"/dev/{device}")
@@ -69,7 +78,12 @@ def create(
 def delete(tx: Tx, cloud: Cloud, caller: Caller, server_id: str, volume_id: str) -> None:
     """Detach a volume. Raises NotFound, BadRequest (a root disk, or it is being attached), Conflict."""
     row = server.unlocked(tx, caller, server_id, "os_compute_api:os-volumes-attachments:delete")
-    server.require(row, "detach_volume", *_STATES, task_states=(None, "rebooting", "reboot_started", "rebooting_hard", "powering-off"))
+    server.require(
+        row,
+        "detach_volume",
+        *_STATES,
+        task_states=(None, "rebooting", "reboot_started", "rebooting_hard", "powering-off"),
+    )
     device = get(tx, caller, server_id, volume_id, "os_compute_api:os-volumes-attachments:delete")
     if device.boot_index == 0:
         raise BadRequest("Cannot detach a root device volume")
@@ -86,4 +100,8 @@ def delete(tx: Tx, cloud: Cloud, caller: Caller, server_id: str, volume_id: str)
 def update(tx: Tx, caller: Caller, server_id: str, volume_id: str, delete_on_termination: bool) -> None:
     """Whether the volume goes with the server."""
     device = get(tx, caller, server_id, volume_id, "os_compute_api:os-volumes-attachments:update")
-    tx.execute(sa.update(block_device).where(block_device.c.id == device.id).values(delete_on_termination=delete_on_termination))
+    tx.execute(
+        sa.update(block_device)
+        .where(block_device.c.id == device.id)
+        .values(delete_on_termination=delete_on_termination)
+    )

@@ -11,15 +11,18 @@ from stackling.compute.api import (
     attachment,
     extension,
     flavor,
+    floating_ip,
     host,
     instance_action,
     keypair,
     metadata,
+    physical_host,
     quota,
     security_group,
     server,
     server_action,
     server_group,
+    usage_audit_log,
     version,
 )
 from stackling.compute.api.envelope import envelope
@@ -46,6 +49,8 @@ def _routes(cloud: Cloud) -> Iterable[tuple[str, object]]:
     yield "/os-quota-class-sets/{name}", quota.QuotaClass(cloud)
     yield "/os-simple-tenant-usage", quota.Usages(cloud)
     yield "/os-simple-tenant-usage/{project_id}", quota.Usages(cloud)
+    yield "/os-instance_usage_audit_log", usage_audit_log.UsageAuditLog(cloud)
+    yield "/os-instance_usage_audit_log/{before}", usage_audit_log.UsageAuditLog(cloud)
     yield "/os-availability-zone", host.Zones(cloud, detail=False)
     yield "/os-availability-zone/detail", host.Zones(cloud, detail=True)
     yield "/os-services", host.Services(cloud)
@@ -64,6 +69,14 @@ def _routes(cloud: Cloud) -> Iterable[tuple[str, object]]:
     yield "/os-security-groups/{group_id}", security_group.SecurityGroup(cloud)
     yield "/os-security-group-rules", security_group.Rules(cloud)
     yield "/os-security-group-rules/{rule_id}", security_group.Rule(cloud)
+    yield "/os-floating-ips", floating_ip.FloatingIps(cloud)
+    yield "/os-floating-ips/{id}", floating_ip.FloatingIp(cloud)
+    yield "/os-floating-ip-pools", floating_ip.Pools(cloud)
+    yield "/os-hosts", physical_host.Hosts(cloud)
+    yield "/os-hosts/{hostname}", physical_host.Host(cloud)
+    yield "/os-hosts/{hostname}/startup", physical_host.Power(cloud, "start")
+    yield "/os-hosts/{hostname}/shutdown", physical_host.Power(cloud, "shutdown")
+    yield "/os-hosts/{hostname}/reboot", physical_host.Power(cloud, "reboot")
     yield "/os-migrations", extension.Migrations()
     yield "/os-server-external-events", extension.ExternalEvents(cloud)
     yield "/servers", server.Servers(cloud)

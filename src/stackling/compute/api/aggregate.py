@@ -67,7 +67,9 @@ class Aggregates:
         caller(req).may("os_compute_api:os-aggregates:create")
         want = body(req, CreateAggregate, key="aggregate")
         with self.cloud.db.begin() as tx:
-            made = _shown(tx, req, actions.create(tx, self.cloud, name_of(want.name), or_none(want.availability_zone)))
+            made = _shown(
+                tx, req, actions.create(tx, self.cloud, name_of(want.name), or_none(want.availability_zone))
+            )
         del made["hosts"], made["metadata"]  # upstream leaves them out just here
         resp.media = {"aggregate": made}
 
@@ -87,11 +89,18 @@ class Aggregate:
         caller(req).may("os_compute_api:os-aggregates:update")
         want = body(req, UpdateAggregate, key="aggregate")
         if want.name is UNSET and want.availability_zone is UNSET:
-            raise BadRequest("Invalid input for field/attribute aggregate: give a name or an availability_zone")
+            raise BadRequest(
+                "Invalid input for field/attribute aggregate: give a name or an availability_zone"
+            )
         name = name_of(want.name) if want.name is not UNSET else None
         with self.cloud.db.begin() as tx:
             row = actions.update(
-                tx, self.cloud, id, name=name, zone=or_none(want.availability_zone), set_zone=want.availability_zone is not UNSET
+                tx,
+                self.cloud,
+                id,
+                name=name,
+                zone=or_none(want.availability_zone),
+                set_zone=want.availability_zone is not UNSET,
             )
             resp.media = {"aggregate": _shown(tx, req, row)}
 
@@ -124,4 +133,3 @@ class Action:
             else:
                 row = actions.remove_host(tx, id, convert(value, HostName).host)
             resp.media = {"aggregate": _shown(tx, req, row)}
-

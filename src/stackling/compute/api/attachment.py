@@ -95,7 +95,16 @@ class Interfaces(_Room):
         if ip:
             ip = address_of(ip, 6 if ":" in ip else 4, "ip_address")
         with self.cloud.db.begin() as tx:
-            made = interface.create(tx, self.cloud, caller(req), server_id, network_id=network, port_id=port, fixed_ip=ip, tag=or_none(want.tag))
+            made = interface.create(
+                tx,
+                self.cloud,
+                caller(req),
+                server_id,
+                network_id=network,
+                port_id=port,
+                fixed_ip=ip,
+                tag=or_none(want.tag),
+            )
         resp.media = {"interfaceAttachment": _interface(req, made, or_none(want.tag))}
 
 
@@ -104,7 +113,9 @@ class Interface(_Room):
 
     def on_get(self, req: Request, resp: Response, server_id: str, port_id: str) -> None:
         with self.cloud.db.read() as tx:
-            found = interface.get(tx, caller(req), server_id, port_id, "os_compute_api:os-attach-interfaces:show")
+            found = interface.get(
+                tx, caller(req), server_id, port_id, "os_compute_api:os-attach-interfaces:show"
+            )
             known = nic.of(tx, server_id).get(port_id)
         resp.media = {"interfaceAttachment": _interface(req, found, known.tag if known else None)}
 
@@ -131,7 +142,9 @@ class VolumeAttachments(_Room):
 
     def on_get(self, req: Request, resp: Response, server_id: str) -> None:
         with self.cloud.db.read() as tx:
-            found = volume_attachment.of(tx, caller(req), server_id, "os_compute_api:os-volumes-attachments:index")
+            found = volume_attachment.of(
+                tx, caller(req), server_id, "os_compute_api:os-volumes-attachments:index"
+            )
         offset = integer(one_param(req, "offset") or "0", "offset")
         limit = min(integer(one_param(req, "limit") or str(MOST), "limit", most=2**62), MOST)
         resp.media = {"volumeAttachments": [_volume(req, r) for r in found[offset : offset + limit]]}
@@ -156,7 +169,9 @@ class VolumeAttachment(_Room):
 
     def on_get(self, req: Request, resp: Response, server_id: str, volume_id: str) -> None:
         with self.cloud.db.read() as tx:
-            row = volume_attachment.get(tx, caller(req), server_id, volume_id, "os_compute_api:os-volumes-attachments:show")
+            row = volume_attachment.get(
+                tx, caller(req), server_id, volume_id, "os_compute_api:os-volumes-attachments:show"
+            )
         resp.media = {"volumeAttachment": _volume(req, row)}
 
     def on_put(self, req: Request, resp: Response, server_id: str, volume_id: str) -> None:
@@ -164,11 +179,14 @@ class VolumeAttachment(_Room):
         caller(req).may("os_compute_api:os-volumes-attachments:swap")
         body(req, SwapVolume, key="volumeAttachment")
         with self.cloud.db.read() as tx:
-            volume_attachment.get(tx, caller(req), server_id, volume_id, "os_compute_api:os-volumes-attachments:swap")
-        raise Unsupported("This cloud does not offer to swap attached volumes yet; detach one and attach the other.")
+            volume_attachment.get(
+                tx, caller(req), server_id, volume_id, "os_compute_api:os-volumes-attachments:swap"
+            )
+        raise Unsupported(
+            "This cloud does not offer to swap attached volumes yet; detach one and attach the other."
+        )
 
     def on_delete(self, req: Request, resp: Response, server_id: str, volume_id: str) -> None:
         with self.cloud.db.begin() as tx:
             volume_attachment.delete(tx, self.cloud, caller(req), server_id, volume_id)
         resp.status = 202
-

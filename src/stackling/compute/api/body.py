@@ -15,7 +15,9 @@ Unset = UnsetType
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
 Whole = int | Annotated[str, Meta(pattern=r"^-?[0-9]+$", max_length=12)]
 Flag = bool | str
-Id = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}$")]
+Id = Annotated[
+    str, Meta(pattern=r"^[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}$")
+]
 Key = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[a-zA-Z0-9\-_:. ]{1,255}$")]
 Items = dict[Key, Annotated[str, Meta(max_length=255)]]
 Tag = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"^[^,/]*$")]
@@ -39,7 +41,9 @@ def whole(value: Any, name: str, *, least: int = 0, most: int = 2**31 - 1) -> in
     """A number, or a text of digits. Raises BadRequest naming the field."""
     number = int(value)
     if isinstance(value, bool) or not least <= number <= most:
-        raise BadRequest(f"Invalid input for field/attribute {name}. Value: {str(value)[:32]}. It must be from {least} to {most}")
+        raise BadRequest(
+            f"Invalid input for field/attribute {name}. Value: {str(value)[:32]}. It must be from {least} to {most}"
+        )
     return number
 
 
@@ -51,7 +55,9 @@ def flag(value: Any, name: str) -> bool:
 def name_of(text: str, field: str = "name") -> str:
     """A name without blanks around it that can be printed. Raises BadRequest."""
     if text != text.strip() or not text or not text.isprintable():
-        raise BadRequest(f"Invalid input for field/attribute {field}. Value: {text[:64]!r}. It must have printable characters and no blanks at either end")
+        raise BadRequest(
+            f"Invalid input for field/attribute {field}. Value: {text[:64]!r}. It must have printable characters and no blanks at either end"
+        )
     return text
 
 
@@ -64,7 +70,9 @@ def address_of(value: Any, version: int, name: str) -> str:
     except ValueError:
         found = None
     if found is None or found.version != version:
-        raise BadRequest(f"Invalid input for field/attribute {name}. Value: {str(value)[:64]}. '{str(value)[:64]}' is not a 'ipv{version}'")
+        raise BadRequest(
+            f"Invalid input for field/attribute {name}. Value: {str(value)[:64]}. '{str(value)[:64]}' is not a 'ipv{version}'"
+        )
     return str(found)
 
 

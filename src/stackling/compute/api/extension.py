@@ -32,6 +32,9 @@ _EXTENSIONS = {
     "os-flavor-access": "FlavorAccess",
     "os-flavor-extra-specs": "FlavorExtraSpecs",
     "os-flavor-manage": "FlavorManage",
+    "os-floating-ips": "FloatingIps",
+    "os-floating-ip-pools": "FloatingIpPools",
+    "os-hosts": "Hosts",
     "os-hypervisors": "Hypervisors",
     "os-instance-actions": "InstanceActions",
     "os-keypairs": "Keypairs",
@@ -52,7 +55,14 @@ _EXTENSIONS = {
 def _shown(alias: str) -> dict[str, Any]:
     name = _EXTENSIONS[alias]
     space = "http://docs.openstack.org/compute/ext/fake_xml"
-    return {"alias": alias, "name": name, "description": name, "links": [], "namespace": space, "updated": "2014-12-03T00:00:00Z"}
+    return {
+        "alias": alias,
+        "name": name,
+        "description": name,
+        "links": [],
+        "namespace": space,
+        "updated": "2014-12-03T00:00:00Z",
+    }
 
 
 class Extensions:
@@ -79,7 +89,17 @@ class Migrations:
     def on_get(self, req: Request, resp: Response) -> None:
         caller(req).may("os_compute_api:os-migrations:index")
         if since(req, "2.59"):
-            known = ["hidden", "host", "instance_uuid", "source_compute", "status", "migration_type", "limit", "marker", "changes-since"]
+            known = [
+                "hidden",
+                "host",
+                "instance_uuid",
+                "source_compute",
+                "status",
+                "migration_type",
+                "limit",
+                "marker",
+                "changes-since",
+            ]
             known_queries(req, *known, *(["changes-before"] if since(req, "2.66") else []))
             if marker := req.get_param("marker"):
                 raise BadRequest(f"Marker {marker[:64]} could not be found.")
@@ -151,19 +171,40 @@ class ExternalEvents:
         caller(req).may("os_compute_api:os-server-external-events:create")
         given = json_body(req)
         events = given.get("events") if isinstance(given, dict) else None
-        names = [*self._NAMES, *(["volume-extended"] if since(req, "2.51") else []), *(["power-update"] if since(req, "2.76") else [])]
+        names = [
+            *self._NAMES,
+            *(["volume-extended"] if since(req, "2.51") else []),
+            *(["power-update"] if since(req, "2.76") else []),
+        ]
         if not isinstance(events, list) or not 0 < len(events) <= 1000 or set(given) != {"events"}:
             raise BadRequest("Invalid input for field/attribute events: it is a list of events")
         for event in events:
-            if not isinstance(event, dict) or not is_uuid(str(event.get("server_uuid"))) or event.get("name") not in names:
-                raise BadRequest("Invalid input for field/attribute events: an event has a name that is known and a server_uuid")
-            if not isinstance(event.get("tag", ""), str) or event.get("status", "completed") not in ("failed", "completed", "in-progress"):
-                raise BadRequest("Invalid input for field/attribute events: tag is a text, status is failed, completed or in-progress")
+            if (
+                not isinstance(event, dict)
+                or not is_uuid(str(event.get("server_uuid")))
+                or event.get("name") not in names
+            ):
+                raise BadRequest(
+                    "Invalid input for field/attribute events: an event has a name that is known and a server_uuid"
+                )
+            if not isinstance(event.get("tag", ""), str) or event.get("status", "completed") not in (
+                "failed",
+                "completed",
+                "in-progress",
+            ):
+                raise BadRequest(
+                    "Invalid input for field/attribute events: tag is a text, status is failed, completed or in-progress"
+                )
         made, bad = [], False
         with self.cloud.db.begin() as tx:
             for event in events:
                 try:
-                    row = server.get(tx, caller(req), event["server_uuid"], "os_compute_api:os-server-external-events:create")
+                    row = server.get(
+                        tx,
+                        caller(req),
+                        event["server_uuid"],
+                        "os_compute_api:os-server-external-events:create",
+                    )
                 except NotFound:
                     bad = True
                     made.append({**event, "status": "failed", "code": 404})
@@ -186,4 +227,3 @@ class Removed:
         raise Gone("This resource is no longer available. No forwarding address is given.")
 
     on_get = on_post = on_put = on_delete = _gone
-

@@ -121,7 +121,9 @@ def _page(tx: Tx, req: Request, who: Caller) -> list[Row]:
         after = tx.execute(sa.select(flavor).where(flavor.c.id == marker)).first()
         if after is None:
             raise BadRequest(f"marker [{marker[:64]}] not found")
-    sort = [(_SORT[key], way == "desc")] + ([(flavor.c.id, way == "desc")] if key not in ("flavorid", "id") else [])
+    sort = [(_SORT[key], way == "desc")] + (
+        [(flavor.c.id, way == "desc")] if key not in ("flavorid", "id") else []
+    )
     return listing.page(tx, query, sort, limit=limit_of(req), after=after)
 
 
@@ -132,15 +134,24 @@ class Flavors(_Room):
         links = Links(req, self.cloud)
         with self.cloud.db.read() as tx:
             rows = _page(tx, req, caller(req))
-        made = [{"id": r.id, "name": r.name, "links": links.of("flavors", r.id)} | ({"description": r.description} if since(req, "2.55") else {}) for r in rows]
+        made = [
+            {"id": r.id, "name": r.name, "links": links.of("flavors", r.id)}
+            | ({"description": r.description} if since(req, "2.55") else {})
+            for r in rows
+        ]
         resp.media = paged(req, self.cloud, "flavors", made, [r.id for r in rows], limit_of(req))
 
     def on_post(self, req: Request, resp: Response) -> None:
         caller(req).may("os_compute_api:os-flavor-manage:create")
         want = body(req, CreateFlavor, key="flavor")
         id = str(want.id) if present(want.id) else None
-        if id is not None and (id != id.strip() or not id.replace("-", "").replace("_", "").replace(".", "").replace(" ", "").isalnum()):
-            raise BadRequest("Invalid input for field/attribute id: it can have letters, digits, '.', '-', '_' and blanks inside")
+        if id is not None and (
+            id != id.strip()
+            or not id.replace("-", "").replace("_", "").replace(".", "").replace(" ", "").isalnum()
+        ):
+            raise BadRequest(
+                "Invalid input for field/attribute id: it can have letters, digits, '.', '-', '_' and blanks inside"
+            )
         try:
             factor = float(first(want.rxtx_factor) or 0) if present(want.rxtx_factor) else 1.0
         except ValueError:
@@ -152,7 +163,9 @@ class Flavors(_Room):
             vcpus=whole(want.vcpus, "vcpus", least=1),
             ram_mib=whole(want.ram, "ram", least=1),
             disk_gib=whole(want.disk, "disk"),
-            ephemeral_gib=whole(want.ephemeral, "OS-FLV-EXT-DATA:ephemeral") if present(want.ephemeral) else 0,
+            ephemeral_gib=whole(want.ephemeral, "OS-FLV-EXT-DATA:ephemeral")
+            if present(want.ephemeral)
+            else 0,
             swap_mib=whole(want.swap, "swap") if present(want.swap) else 0,
             rxtx_factor=factor,
             is_public=flag(want.is_public, "os-flavor-access:is_public") if present(want.is_public) else True,
@@ -231,11 +244,15 @@ class Access(_Room):
 
 def _specs(given: Any) -> dict[str, str]:
     if not isinstance(given, dict) or not given:
-        raise BadRequest("Invalid input for field/attribute extra_specs: it is an object with at least one item")
+        raise BadRequest(
+            "Invalid input for field/attribute extra_specs: it is an object with at least one item"
+        )
     made = {}
     for key, value in given.items():
         if isinstance(value, bool) or not isinstance(value, (str, int, float)) or len(str(value)) > 255:
-            raise BadRequest(f"Invalid input for field/attribute {key[:64]}: extra specs are texts or numbers of at most 255 characters")
+            raise BadRequest(
+                f"Invalid input for field/attribute {key[:64]}: extra specs are texts or numbers of at most 255 characters"
+            )
         made[key] = str(value)
     return made
 
@@ -253,7 +270,9 @@ class Specs(_Room):
         caller(req).may(rule)
         given = json_body(req)
         if not isinstance(given, dict) or set(given) != {"extra_specs"}:
-            raise BadRequest("Invalid input for field/attribute extra_specs: 'extra_specs' is a required property")
+            raise BadRequest(
+                "Invalid input for field/attribute extra_specs: 'extra_specs' is a required property"
+            )
         specs = _specs(given["extra_specs"])
         with self.cloud.db.begin() as tx:
             actions.set_specs(tx, caller(req), flavor_id, specs, rule)

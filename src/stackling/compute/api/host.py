@@ -86,7 +86,9 @@ class Service(_Room):
             return
         want = body(req, ServiceChanges)
         if want.status is UNSET and want.forced_down is UNSET:
-            raise BadRequest("No updates were requested. Fields 'status' or 'forced_down' should be specified.")
+            raise BadRequest(
+                "No updates were requested. Fields 'status' or 'forced_down' should be specified."
+            )
         if want.disabled_reason is not UNSET and want.status != "disabled":
             raise BadRequest("Specifying 'disabled_reason' requires that status is 'disabled'.")
         if not is_uuid(id):
@@ -105,14 +107,20 @@ class Service(_Room):
         resp.media = {"service": _service(req, self.cloud, row, zones)}
 
     def _old(self, req: Request, resp: Response, verb: str) -> None:
-        if verb not in ("enable", "disable", "disable-log-reason") and not (verb == "force-down" and since(req, "2.11")):
+        if verb not in ("enable", "disable", "disable-log-reason") and not (
+            verb == "force-down" and since(req, "2.11")
+        ):
             raise NotFound("The resource could not be found.")
         want = body(req, OldService)
         reason = or_none(want.disabled_reason)
         if verb == "disable-log-reason" and reason is None:
-            raise BadRequest("Invalid input for field/attribute disabled_reason: 'disabled_reason' is a required property")
+            raise BadRequest(
+                "Invalid input for field/attribute disabled_reason: 'disabled_reason' is a required property"
+            )
         if verb == "force-down" and want.forced_down is UNSET:
-            raise BadRequest("Invalid input for field/attribute forced_down: 'forced_down' is a required property")
+            raise BadRequest(
+                "Invalid input for field/attribute forced_down: 'forced_down' is a required property"
+            )
         made: dict[str, Any] = {"host": want.host, "binary": want.binary}
         with self.cloud.db.begin() as tx:
             if want.binary != "nova-compute":
@@ -149,9 +157,13 @@ def _brief(req: Request, cloud: Cloud, row: Row) -> dict[str, Any]:
     }
 
 
-def _numbers(tx: Tx, cloud: Cloud, row: Row, running: int, usage: dict[str, dict[str, Row]]) -> dict[str, int]:
+def _numbers(
+    tx: Tx, cloud: Cloud, row: Row, running: int, usage: dict[str, dict[str, Row]]
+) -> dict[str, int]:
     info, stock = row.info, usage.get(row.hostname, {})
-    memory = cloud.config.compute.reserved_memory_mib + (stock["MEMORY_MB"].used if "MEMORY_MB" in stock else 0)
+    memory = cloud.config.compute.reserved_memory_mib + (
+        stock["MEMORY_MB"].used if "MEMORY_MB" in stock else 0
+    )
     disk = stock["DISK_GB"].used if "DISK_GB" in stock else 0
     return {
         "vcpus": info["vcpus"],
@@ -170,9 +182,17 @@ def _numbers(tx: Tx, cloud: Cloud, row: Row, running: int, usage: dict[str, dict
 
 def _full(req: Request, cloud: Cloud, row: Row, numbers: dict[str, int]) -> dict[str, Any]:
     info = row.info
-    service = {"id": row.id if since(req, "2.53") else row.number, "host": row.hostname, "disabled_reason": row.disabled_reason}
+    service = {
+        "id": row.id if since(req, "2.53") else row.number,
+        "host": row.hostname,
+        "disabled_reason": row.disabled_reason,
+    }
     made = _brief(req, cloud, row) | numbers
-    made |= {"hypervisor_type": info["hypervisor_type"], "hypervisor_version": info["hypervisor_version"], "host_ip": "127.0.0.1"}
+    made |= {
+        "hypervisor_type": info["hypervisor_type"],
+        "hypervisor_version": info["hypervisor_version"],
+        "host_ip": "127.0.0.1",
+    }
     cpu = info["cpu"] or {}
     return made | {"cpu_info": cpu if since(req, "2.28") else json.dumps(cpu), "service": service}
 
@@ -190,11 +210,17 @@ class Hypervisors(_Room):
             known_queries(req, "limit", "marker", "hypervisor_hostname_pattern", "with_servers")
         with self.cloud.db.read() as tx:
             rows, full = self._page(req, host.everyone(tx))
-            counts, usage = (actions.servers_per_host(tx), provider.usage_by_name(tx)) if self.detail else ({}, {})
+            counts, usage = (
+                (actions.servers_per_host(tx), provider.usage_by_name(tx)) if self.detail else ({}, {})
+            )
             made = []
-            with_servers = since(req, "2.53") and boolean(one_param(req, "with_servers") or "false", "with_servers")
+            with_servers = since(req, "2.53") and boolean(
+                one_param(req, "with_servers") or "false", "with_servers"
+            )
             for row in rows:
-                numbers = _numbers(tx, self.cloud, row, counts.get(row.hostname, 0), usage) if self.detail else {}
+                numbers = (
+                    _numbers(tx, self.cloud, row, counts.get(row.hostname, 0), usage) if self.detail else {}
+                )
                 one = _full(req, self.cloud, row, numbers) if self.detail else _brief(req, self.cloud, row)
                 if with_servers:
                     _add_servers(tx, req, row, one)
@@ -206,14 +232,18 @@ class Hypervisors(_Room):
     def _page(self, req: Request, rows: list[Row]) -> tuple[list[Row], bool]:
         if since(req, "2.53") and (part := one_param(req, "hypervisor_hostname_pattern")):
             if one_param(req, "limit") or one_param(req, "marker"):
-                raise BadRequest("Paging over hypervisors with the hypervisor_hostname_pattern query parameter is not supported.")
+                raise BadRequest(
+                    "Paging over hypervisors with the hypervisor_hostname_pattern query parameter is not supported."
+                )
             rows = [r for r in rows if part in r.hostname]
             if not rows:
                 raise NotFound(f"No hypervisor matching '{part[:64]}' could be found.")
         if not since(req, "2.33"):
             return rows, False
         if marker := one_param(req, "marker"):
-            places = [i for i, r in enumerate(rows) if marker == (r.id if since(req, "2.53") else str(r.number))]
+            places = [
+                i for i, r in enumerate(rows) if marker == (r.id if since(req, "2.53") else str(r.number))
+            ]
             if not places:
                 raise BadRequest(f"marker [{marker[:64]}] not found")
             rows = rows[places[0] + 1 :]
@@ -223,7 +253,10 @@ class Hypervisors(_Room):
 
 def _add_servers(tx: Tx, req: Request, row: Row, made: dict[str, Any]) -> None:
     """Below 2.75 a host without servers has no such key."""
-    found = [{"name": f"instance-{s.id}" if not since(req, "2.53") else s.name, "uuid": s.id} for s in actions.servers_on(tx, row.hostname)]
+    found = [
+        {"name": f"instance-{s.id}" if not since(req, "2.53") else s.name, "uuid": s.id}
+        for s in actions.servers_on(tx, row.hostname)
+    ]
     if found or since(req, "2.75"):
         made["servers"] = found
 
@@ -235,7 +268,13 @@ class Hypervisor(_Room):
         caller(req).may("os_compute_api:os-hypervisors:show")
         with self.cloud.db.read() as tx:
             row = _hypervisor(tx, req, id)
-            numbers = _numbers(tx, self.cloud, row, actions.servers_per_host(tx).get(row.hostname, 0), provider.usage_by_name(tx))
+            numbers = _numbers(
+                tx,
+                self.cloud,
+                row,
+                actions.servers_per_host(tx).get(row.hostname, 0),
+                provider.usage_by_name(tx),
+            )
             made = _full(req, self.cloud, row, numbers)
             if since(req, "2.53") and boolean(one_param(req, "with_servers") or "false", "with_servers"):
                 _add_servers(tx, req, row, made)
@@ -294,12 +333,28 @@ class Statistics(_Room):
         caller(req).may("os_compute_api:os-hypervisors:statistics")
         with self.cloud.db.read() as tx:
             rows, counts, usage = host.everyone(tx), actions.servers_per_host(tx), provider.usage_by_name(tx)
-            each = [_numbers(tx, self.cloud, r, counts.get(r.hostname, 0), usage) for r in rows if not r.disabled]
+            each = [
+                _numbers(tx, self.cloud, r, counts.get(r.hostname, 0), usage) for r in rows if not r.disabled
+            ]
         names = _EMPTY if not each else each[0]
-        resp.media = {"hypervisor_statistics": {"count": len(each), **{n: sum(e[n] for e in each) for n in names}}}
+        resp.media = {
+            "hypervisor_statistics": {"count": len(each), **{n: sum(e[n] for e in each) for n in names}}
+        }
 
 
-_EMPTY = ["vcpus", "memory_mb", "local_gb", "vcpus_used", "memory_mb_used", "local_gb_used", "free_ram_mb", "free_disk_gb", "current_workload", "running_vms", "disk_available_least"]
+_EMPTY = [
+    "vcpus",
+    "memory_mb",
+    "local_gb",
+    "vcpus_used",
+    "memory_mb_used",
+    "local_gb_used",
+    "free_ram_mb",
+    "free_disk_gb",
+    "current_workload",
+    "running_vms",
+    "disk_available_least",
+]
 
 
 # -- zones -------------------------------------------------------------------------------------------------------------
@@ -331,5 +386,10 @@ class Zones(_Room):
 
     def _services(self, row: Row) -> dict[str, Any]:
         alive = scheduling.alive(row, self.cloud)
-        return {"nova-compute": {"available": alive, "active": not row.disabled, "updated_at": bare_micros(row.seen_at)}}
-
+        return {
+            "nova-compute": {
+                "available": alive,
+                "active": not row.disabled,
+                "updated_at": bare_micros(row.seen_at),
+            }
+        }

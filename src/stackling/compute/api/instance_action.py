@@ -56,19 +56,26 @@ class InstanceActions:
             rows = actions.of(tx, row.id)
         made: dict[str, Any] = {}
         if since(req, "2.58"):
-            known_queries(req, "limit", "marker", "changes-since", *(["changes-before"] if since(req, "2.66") else []))
+            known_queries(
+                req, "limit", "marker", "changes-since", *(["changes-before"] if since(req, "2.66") else [])
+            )
             rows, full = self._paged(req, rows)
             if full:
                 made["links"] = next_page(req, self.cloud, rows[-1].request_id)
         resp.media = {"instanceActions": [_shown(req, r) for r in rows], **made}
 
     def _paged(self, req: Request, rows: list[Row]) -> tuple[list[Row], bool]:
-        for name, keeps in (("changes-since", lambda r, t: r.updated_at >= t), ("changes-before", lambda r, t: r.updated_at <= t)):
+        for name, keeps in (
+            ("changes-since", lambda r, t: r.updated_at >= t),
+            ("changes-before", lambda r, t: r.updated_at <= t),
+        ):
             if text := one_param(req, name):
                 try:
                     when = parse(text.replace(" ", "+"))
                 except (ValueError, OverflowError):
-                    raise BadRequest(f"Invalid input for query parameter {name}: {text[:64]!r} is not a 'date-time'") from None
+                    raise BadRequest(
+                        f"Invalid input for query parameter {name}: {text[:64]!r} is not a 'date-time'"
+                    ) from None
                 rows = [r for r in rows if keeps(r, when)]
         if marker := one_param(req, "marker"):
             places = [i for i, r in enumerate(rows) if r.request_id == marker]
@@ -97,7 +104,12 @@ class InstanceAction:
         resp.media = {"instanceAction": made}
 
     def _event(self, req: Request, event: dict[str, Any], row: Row, full: bool) -> dict[str, Any]:
-        made = {"event": event["event"], "start_time": event["start"], "finish_time": event["finish"], "result": event["result"]}
+        made = {
+            "event": event["event"],
+            "start_time": event["start"],
+            "finish_time": event["finish"],
+            "result": event["result"],
+        }
         if full:
             made["traceback"] = event["details"]
         if since(req, "2.62"):

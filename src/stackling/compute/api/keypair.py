@@ -24,7 +24,9 @@ class CreateKeypair(Body, kw_only=True):
     name: Name
     public_key: str | Unset = UNSET
     type: Annotated[Literal["ssh", "x509"] | Unset, from_version("2.2")] = UNSET
-    user_id: Annotated[Annotated[str, Meta(min_length=1, max_length=255)] | Unset, from_version("2.10")] = UNSET
+    user_id: Annotated[Annotated[str, Meta(min_length=1, max_length=255)] | Unset, from_version("2.10")] = (
+        UNSET
+    )
 
 
 def shown(req: Request, row: Row) -> dict[str, Any]:
@@ -55,12 +57,23 @@ class Keypairs:
             if paging:
                 query = query.limit(limit_of(req))
                 if marker := one_param(req, "marker"):
-                    if tx.execute(sa.select(keypair.c.number).where(keypair.c.user_id == user_id, keypair.c.name == marker)).first() is None:
+                    if (
+                        tx.execute(
+                            sa.select(keypair.c.number).where(
+                                keypair.c.user_id == user_id, keypair.c.name == marker
+                            )
+                        ).first()
+                        is None
+                    ):
                         raise BadRequest(f"marker [{marker[:64]}] not found")
                     query = query.where(keypair.c.name > marker)
             rows = list(tx.execute(query))
         made = [{"keypair": shown(req, r)} for r in rows]
-        resp.media = paged(req, self.cloud, "keypairs", made, [r.name for r in rows], limit_of(req)) if paging else {"keypairs": made}
+        resp.media = (
+            paged(req, self.cloud, "keypairs", made, [r.name for r in rows], limit_of(req))
+            if paging
+            else {"keypairs": made}
+        )
 
     def on_post(self, req: Request, resp: Response) -> None:
         want = body(req, CreateKeypair, key="keypair")
@@ -72,10 +85,14 @@ class Keypairs:
         private, public = None, or_none(want.public_key)
         if not present(public):
             if kind != "ssh":
-                raise BadRequest("A key pair of type x509 is imported: send public_key with a PEM certificate.")
+                raise BadRequest(
+                    "A key pair of type x509 is imported: send public_key with a PEM certificate."
+                )
             private, public = actions.generate("Generated-by-Stackling")
         with self.cloud.db.begin() as tx:
-            row = actions.create(tx, self.cloud, caller(req), user_id=user_id, name=name, kind=kind, public_key=public)
+            row = actions.create(
+                tx, self.cloud, caller(req), user_id=user_id, name=name, kind=kind, public_key=public
+            )
         made = shown(req, row) | {"user_id": row.user_id}
         if private:
             made["private_key"] = private
@@ -94,7 +111,9 @@ class Keypair:
         with self.cloud.db.read() as tx:
             row = actions.of(tx, user_id, name)
         more = {"user_id": row.user_id, "id": row.number, "created_at": bare_micros(row.created_at)}
-        resp.media = {"keypair": shown(req, row) | more | {"updated_at": None, "deleted": False, "deleted_at": None}}
+        resp.media = {
+            "keypair": shown(req, row) | more | {"updated_at": None, "deleted": False, "deleted_at": None}
+        }
 
     def on_delete(self, req: Request, resp: Response, name: str) -> None:
         with self.cloud.db.begin() as tx:

@@ -22,7 +22,10 @@ class Links:
         self._references: dict[tuple[str, str], dict[str, Any]] = {}
 
     def of(self, kind: str, id: str) -> list[dict[str, str]]:
-        return [{"rel": "self", "href": f"{self.versioned}/{kind}/{id}"}, {"rel": "bookmark", "href": f"{self.bare}/{kind}/{id}"}]
+        return [
+            {"rel": "self", "href": f"{self.versioned}/{kind}/{id}"},
+            {"rel": "bookmark", "href": f"{self.bare}/{kind}/{id}"},
+        ]
 
     def bookmark(self, kind: str, id: str) -> list[dict[str, str]]:
         return [{"rel": "bookmark", "href": f"{self.bare}/{kind}/{id}"}]
@@ -55,7 +58,9 @@ def known_queries(req: Request, *names: str) -> None:
             raise BadRequest(f"Additional properties are not allowed ({name[:64]!r} was unexpected)")
 
 
-def paged(req: Request, cloud: Cloud, name: str, shown: list[Any], markers: list[str], limit: int) -> dict[str, Any]:
+def paged(
+    req: Request, cloud: Cloud, name: str, shown: list[Any], markers: list[str], limit: int
+) -> dict[str, Any]:
     """A page and, when it is full, the link to the next."""
     made: dict[str, Any] = {name: shown}
     if markers and len(markers) == limit:

@@ -39,12 +39,16 @@ class Metadata(_Room):
 
     def on_get(self, req: Request, resp: Response, server_id: str) -> None:
         with self.cloud.db.read() as tx:
-            resp.media = {"metadata": actions.of(tx, caller(req), server_id, "os_compute_api:server-metadata:index")}
+            resp.media = {
+                "metadata": actions.of(tx, caller(req), server_id, "os_compute_api:server-metadata:index")
+            }
 
     def on_post(self, req: Request, resp: Response, server_id: str) -> None:
         want = body(req, MetadataBody)
         with self.cloud.db.begin() as tx:
-            made = actions.merge(tx, self.cloud, caller(req), server_id, want.metadata, "os_compute_api:server-metadata:create")
+            made = actions.merge(
+                tx, self.cloud, caller(req), server_id, want.metadata, "os_compute_api:server-metadata:create"
+            )
         resp.media = {"metadata": made}
 
     def on_put(self, req: Request, resp: Response, server_id: str) -> None:
@@ -68,7 +72,9 @@ class MetadataItem(_Room):
         if set(want.meta) != {key}:
             raise BadRequest("Request body and URI mismatch")
         with self.cloud.db.begin() as tx:
-            actions.merge(tx, self.cloud, caller(req), server_id, want.meta, "os_compute_api:server-metadata:update")
+            actions.merge(
+                tx, self.cloud, caller(req), server_id, want.meta, "os_compute_api:server-metadata:update"
+            )
         resp.media = {"meta": want.meta}
 
     def on_delete(self, req: Request, resp: Response, server_id: str, key: str) -> None:
@@ -83,7 +89,9 @@ class Tags(_Room):
     def on_get(self, req: Request, resp: Response, server_id: str) -> None:
         only(req, first="2.26")
         with self.cloud.db.read() as tx:
-            resp.media = {"tags": actions.tags_of(tx, caller(req), server_id, "os_compute_api:os-server-tags:index")}
+            resp.media = {
+                "tags": actions.tags_of(tx, caller(req), server_id, "os_compute_api:os-server-tags:index")
+            }
 
     def on_put(self, req: Request, resp: Response, server_id: str) -> None:
         only(req, first="2.26")
@@ -95,7 +103,9 @@ class Tags(_Room):
     def on_delete(self, req: Request, resp: Response, server_id: str) -> None:
         only(req, first="2.26")
         with self.cloud.db.begin() as tx:
-            actions.set_tags(tx, self.cloud, caller(req), server_id, [], "os_compute_api:os-server-tags:delete_all")
+            actions.set_tags(
+                tx, self.cloud, caller(req), server_id, [], "os_compute_api:os-server-tags:delete_all"
+            )
         resp.status = 204
 
 
@@ -136,7 +146,10 @@ class Addresses(_Room):
         rule = "os_compute_api:ips:index" if network is None else "os_compute_api:ips:show"
         with self.cloud.db.read() as tx:
             found = addresses(interface.face(tx, caller(req), server_id, rule))
-        brief = {name: [{"version": a["version"], "addr": a["addr"]} for a in listed] for name, listed in found.items()}
+        brief = {
+            name: [{"version": a["version"], "addr": a["addr"]} for a in listed]
+            for name, listed in found.items()
+        }
         if network is None:
             resp.media = {"addresses": brief}
         elif network in brief:

@@ -133,7 +133,9 @@ def create(req: Request, resp: Response, cloud: Cloud) -> None:
     sent = request.server
     if present(sent.personality) and sent.personality:
         raise BadRequest("Personality files are not supported: pass what the guest needs in user_data.")
-    password = or_none(sent.admin_pass) or "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(12))
+    password = or_none(sent.admin_pass) or "".join(
+        secrets.choice(string.ascii_letters + string.digits) for _ in range(12)
+    )
     want = _wanted(req, request, password)
     with cloud.db.begin() as tx:
         made = actions.create(tx, cloud, caller(req), want)
@@ -187,7 +189,11 @@ def _wanted(req: Request, request: Any, password: str) -> NewServer:
         min_count=low,
         max_count=high,
         disks=[_disk(d) for d in or_none(sent.block_device_mapping_v2) or [] if not d.no_device]
-        + [_old_disk(d, i, image) for i, d in enumerate(or_none(sent.block_device_mapping) or []) if not d.no_device],
+        + [
+            _old_disk(d, i, image)
+            for i, d in enumerate(or_none(sent.block_device_mapping) or [])
+            if not d.no_device
+        ],
         disk_config=or_none(sent.disk_config) or "MANUAL",
         access_ip_v4=address_of(sent.access_ip_v4, 4, "accessIPv4"),
         access_ip_v6=address_of(sent.access_ip_v6, 6, "accessIPv6"),
@@ -209,15 +215,26 @@ def _networks(req: Request, sent: Any) -> Any:
         network, port = or_none(item.uuid), or_none(item.port)
         for name, value in (("uuid", network), ("port", port)):
             if value is not None and not _is_id(value):
-                raise BadRequest(f"Invalid input for field/attribute {name}. Value: {value[:64]}. '{value[:64]}' is not a 'uuid'")
+                raise BadRequest(
+                    f"Invalid input for field/attribute {name}. Value: {value[:64]}. '{value[:64]}' is not a 'uuid'"
+                )
         if port is None and network is None:
             raise BadRequest("Bad network format: missing 'uuid'")
         if port is not None and present(item.fixed_ip):
-            raise BadRequest(f"Specified Fixed IP '{item.fixed_ip[:64]}' cannot be used with port '{port}': the two cannot be specified together.")
+            raise BadRequest(
+                f"Specified Fixed IP '{item.fixed_ip[:64]}' cannot be used with port '{port}': the two cannot be specified together."
+            )
         ip = or_none(item.fixed_ip)
         if ip is not None:
             ip = address_of(ip, 6 if ":" in ip else 4, "fixed_ip") or None
-        made.append(NicRequest(network_id=None if port else network, port_id=port, fixed_ip=ip, tag=first(item.tag, item.tag_early)))
+        made.append(
+            NicRequest(
+                network_id=None if port else network,
+                port_id=port,
+                fixed_ip=ip,
+                tag=first(item.tag, item.tag_early),
+            )
+        )
     taken = [n.port_id for n in made if n.port_id]
     if len(taken) != len(set(taken)):
         raise BadRequest("Duplicate networks: a port is named twice")
@@ -235,12 +252,16 @@ def _disk(sent: Any) -> NewDisk:
         raise BadRequest("Block Device Mapping is Invalid: source_type is missing")
     if id is not None and not _is_id(id):
         raise BadRequest(f"Block Device Mapping is Invalid: uuid {id[:64]!r} is not a 'uuid'")
-    target: Any = or_none(sent.destination_type) or ("volume" if source in ("volume", "snapshot") else "local")
+    target: Any = or_none(sent.destination_type) or (
+        "volume" if source in ("volume", "snapshot") else "local"
+    )
     return NewDisk(
         source=source,
         destination=target,
         source_id=id if source != "blank" else None,
-        boot_index=whole(sent.boot_index, "boot_index", least=-1, most=64) if present(sent.boot_index) else None,
+        boot_index=whole(sent.boot_index, "boot_index", least=-1, most=64)
+        if present(sent.boot_index)
+        else None,
         size=whole(sent.volume_size, "volume_size", least=1) if present(sent.volume_size) else None,
         guest_format=or_none(sent.guest_format),
         delete_on_termination=flag(sent.delete_on_termination, "delete_on_termination"),
@@ -261,6 +282,8 @@ def _old_disk(sent: Any, place: int, image: str | None) -> NewDisk:
         destination="volume",
         source_id=volume or snapshot,
         boot_index=0 if place == 0 and image is None else None,
-        size=whole(sent.volume_size, "volume_size", least=1) if present(sent.volume_size) and sent.volume_size != "" else None,
+        size=whole(sent.volume_size, "volume_size", least=1)
+        if present(sent.volume_size) and sent.volume_size != ""
+        else None,
         delete_on_termination=flag(sent.delete_on_termination, "delete_on_termination"),
     )

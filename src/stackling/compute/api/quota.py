@@ -19,7 +19,15 @@ from stackling.compute.api.version import since
 from stackling.identity.actions import project
 
 _FILES = ("injected_files", "injected_file_content_bytes", "injected_file_path_bytes")
-_ALWAYS = ("instances", "cores", "ram", "metadata_items", "key_pairs", "server_groups", "server_group_members")
+_ALWAYS = (
+    "instances",
+    "cores",
+    "ram",
+    "metadata_items",
+    "key_pairs",
+    "server_groups",
+    "server_group_members",
+)
 # What nova's own network once counted: kept and shown for clients that set it, but the network service's own quotas count.
 _NETWORK = {"fixed_ips": -1, "floating_ips": -1, "security_groups": -1, "security_group_rules": -1}
 
@@ -66,7 +74,9 @@ class QuotaSet(_Room):
             used = limits.usage(tx, project_id)
             for name, limit in wanted.items():
                 if not force and 0 <= limit < used.get(name, 0):
-                    raise BadRequest(f"Quota limit {limit} for {name} must be greater than or equal to already used and reserved {used[name]}.")
+                    raise BadRequest(
+                        f"Quota limit {limit} for {name} must be greater than or equal to already used and reserved {used[name]}."
+                    )
             quota.set_limits(tx, "compute", project_id, wanted)
             found = quota.limits(tx, "compute", project_id, limits.defaults(tx, self.cloud))
         resp.media = {"quota_set": _shown(req, found)}
@@ -92,7 +102,9 @@ def _wanted(req: Request, key: str, *, allow_force: bool) -> tuple[dict[str, int
         elif name not in known:
             raise BadRequest(f"Additional properties are not allowed ({str(name)[:64]!r} was unexpected)")
         elif isinstance(value, (bool, float)) or not str(value).lstrip("-").isdigit() or len(str(value)) > 12:
-            raise BadRequest(f"Invalid input for field/attribute {name}. Value: {str(value)[:64]}. It is a whole number from -1")
+            raise BadRequest(
+                f"Invalid input for field/attribute {name}. Value: {str(value)[:64]}. It is a whole number from -1"
+            )
         else:
             made[name] = whole(value, name, least=-1)
     return made, force
@@ -117,7 +129,12 @@ class QuotaDetail(_Room):
             _check_project(tx, project_id)
             found = _shown(req, quota.limits(tx, "compute", project_id, limits.defaults(tx, self.cloud)))
             used = limits.usage(tx, project_id)
-        resp.media = {"quota_set": {"id": project_id, **{n: {"limit": v, "in_use": used.get(n, 0), "reserved": 0} for n, v in found.items()}}}
+        resp.media = {
+            "quota_set": {
+                "id": project_id,
+                **{n: {"limit": v, "in_use": used.get(n, 0), "reserved": 0} for n, v in found.items()},
+            }
+        }
 
 
 class QuotaClass(_Room):
@@ -125,7 +142,11 @@ class QuotaClass(_Room):
 
     def _shown(self, req: Request, values: Mapping[str, int]) -> dict[str, int]:
         made = _shown(req, values, network=not since(req, "2.50"))
-        return made if since(req, "2.50") else {n: v for n, v in made.items() if not n.startswith("server_group")}
+        return (
+            made
+            if since(req, "2.50")
+            else {n: v for n, v in made.items() if not n.startswith("server_group")}
+        )
 
     def on_get(self, req: Request, resp: Response, name: str) -> None:
         caller(req).may("os_compute_api:os-quota-class-sets:show")
@@ -177,7 +198,10 @@ class Limits(_Room):
         if not since(req, "2.39"):
             made["maxImageMeta"] = most["metadata_items"]
         if not since(req, "2.57"):
-            made |= {"maxPersonality": most["injected_files"], "maxPersonalitySize": most["injected_file_content_bytes"]}
+            made |= {
+                "maxPersonality": most["injected_files"],
+                "maxPersonalitySize": most["injected_file_content_bytes"],
+            }
         resp.media = {"limits": {"rate": [], "absolute": made}}
 
 
@@ -191,7 +215,9 @@ def _span(req: Request, now: datetime) -> tuple[datetime, datetime]:
         try:
             found.append(parse(text.replace(" ", "T")) if text else fallback)
         except (ValueError, OverflowError):
-            raise BadRequest(f"Invalid input for query parameter {name}: {text!r:.64} is not a time") from None
+            raise BadRequest(
+                f"Invalid input for query parameter {name}: {text!r:.64} is not a time"
+            ) from None
     if found[0] >= found[1]:
         raise BadRequest("Invalid start time. The start time cannot occur after the end time.")
     return found[0], found[1]
@@ -210,7 +236,15 @@ class Usages(_Room):
         paging = since(req, "2.40")
         limit = limit_of(req) if paging else None
         with self.cloud.db.read() as tx:
-            rows = usage.of(tx, project_id, start, stop, now, after=one_param(req, "marker") if paging else None, limit=limit)
+            rows = usage.of(
+                tx,
+                project_id,
+                start,
+                stop,
+                now,
+                after=one_param(req, "marker") if paging else None,
+                limit=limit,
+            )
         parts: dict[str, list[dict[str, Any]]] = {}
         for row in rows:
             parts.setdefault(row.project_id, []).append(usage.one(row, start, stop, now))
@@ -219,8 +253,11 @@ class Usages(_Room):
         for id, listed in parts.items():
             one = usage.total(id, listed, start, stop)
             made.append(one | ({"server_usages": listed} if detailed else {}))
-        media: dict[str, Any] = {"tenant_usages": made} if project_id is None else {"tenant_usage": made[0] if made else {}}
+        media: dict[str, Any] = (
+            {"tenant_usages": made} if project_id is None else {"tenant_usage": made[0] if made else {}}
+        )
         if paging and rows and len(rows) == limit:
-            media["tenant_usage_links" if project_id else "tenant_usages_links"] = next_page(req, self.cloud, rows[-1].id)
+            media["tenant_usage_links" if project_id else "tenant_usages_links"] = next_page(
+                req, self.cloud, rows[-1].id
+            )
         resp.media = media
-

@@ -51,7 +51,9 @@ def _rule(row: Row, names: dict[str, Row]) -> dict[str, Any]:
         "from_port": None if every else -1 if row.port_range_min is None else row.port_range_min,
         "to_port": None if every else -1 if row.port_range_max is None else row.port_range_max,
         "group": {"name": group.name, "tenant_id": group.project_id} if group is not None else {},
-        "ip_range": {} if group is not None else {"cidr": row.remote_ip_prefix or ("::/0" if row.ethertype == "IPv6" else "0.0.0.0/0")},
+        "ip_range": {}
+        if group is not None
+        else {"cidr": row.remote_ip_prefix or ("::/0" if row.ethertype == "IPv6" else "0.0.0.0/0")},
     }
 
 
@@ -95,7 +97,12 @@ class SecurityGroups(_Room):
         want = body(req, GroupBody, key="security_group")
         with self.cloud.db.begin() as tx:
             try:
-                row = groups.create(tx, self.cloud, caller(req), NewGroup(name=want.name, description=or_none(want.description) or ""))
+                row = groups.create(
+                    tx,
+                    self.cloud,
+                    caller(req),
+                    NewGroup(name=want.name, description=or_none(want.description) or ""),
+                )
             except QuotaExceeded as e:
                 raise Forbidden(e.says) from None
             resp.media = {"security_group": shown(tx, [row])[0]}
@@ -166,7 +173,11 @@ class Rules(_Room):
                 raise BadRequest(e.says) from None
             except QuotaExceeded as e:
                 raise Forbidden(e.says) from None
-            made = [r for r in shown(tx, [groups.find(tx, caller(req), row.security_group_id)])[0]["rules"] if r["id"] == row.id]
+            made = [
+                r
+                for r in shown(tx, [groups.find(tx, caller(req), row.security_group_id)])[0]["rules"]
+                if r["id"] == row.id
+            ]
         resp.media = {"security_group_rule": made[0]}
 
 

@@ -37,7 +37,9 @@ class Servers(_Room):
         views = Views(req, self.cloud)
         with self.cloud.db.read() as tx:
             rows, limit = server_list.search(tx, req, self.cloud, views.columns(detail=False), detail=False)
-        resp.media = paged(req, self.cloud, "servers", [views.brief(r) for r in rows], [r.id for r in rows], limit)
+        resp.media = paged(
+            req, self.cloud, "servers", [views.brief(r) for r in rows], [r.id for r in rows], limit
+        )
 
     def on_post(self, req: Request, resp: Response) -> None:
         new_server.create(req, resp, self.cloud)

@@ -12,6 +12,7 @@ from stackling.base.microversion import Body, Version
 from stackling.base.rest import caller, convert, json_body, version
 from stackling.compute.actions import interface
 from stackling.compute.actions import server as actions
+from stackling.compute.api import floating_ip
 from stackling.compute.api.body import Name, Unset, Whole, first, or_none, present
 from stackling.compute.api.version import only, since
 from stackling.compute.driver import DomainMissing, HostUnavailable, Hypervisor
@@ -94,6 +95,15 @@ def _reset_state(req: Request, resp: Response, cloud: Cloud, id: str, value: Any
         actions.reset_state(tx, cloud, caller(req), id, want.state)
 
 
+def _inject_network_info(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    with cloud.db.begin() as tx:
+        row = actions.unlocked(tx, caller(req), id, "os_compute_api:os-admin-actions:inject_network_info")
+        actions.require(row, "inject_network_info", "active")
+        actions.look_again(
+            tx, cloud, row.id
+        )  # a guest gets its addresses by DHCP; what its ports are is looked at anew
+
+
 def _add_group(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
     want = convert(value, GroupName)
     with cloud.db.begin() as tx:
@@ -145,6 +155,9 @@ class Verb(Struct, frozen=True):
     rule: str
     first: str | None = None
     last: str | None = None
+    states: tuple[
+        str, ...
+    ] = ()  # vm_states that it needs, where it is not offered; none of this cloud's servers gets into some
 
 
 def _r(name: str) -> str:
@@ -164,33 +177,35 @@ VERBS: dict[str, Verb] = {
     "removeSecurityGroup": Verb(_remove_group, _r("os-security-groups:remove")),
     "addFixedIp": Verb(_add_fixed_ip, _r("os-multinic:add"), last="2.43"),
     "removeFixedIp": Verb(_remove_fixed_ip, _r("os-multinic:remove"), last="2.43"),
-    "addFloatingIp": Verb(None, _r("os-floating-ips:add"), last="2.43"),
-    "removeFloatingIp": Verb(None, _r("os-floating-ips:remove"), last="2.43"),
+    "addFloatingIp": Verb(floating_ip.add, _r("os-floating-ips:add"), last="2.43"),
+    "removeFloatingIp": Verb(floating_ip.remove, _r("os-floating-ips:remove"), last="2.43"),
     "os-getConsoleOutput": Verb(_console_output, _r("os-console-output")),
     "changePassword": Verb(None, _r("os-admin-password")),
-    "confirmResize": Verb(None, _r("servers:confirm_resize")),
-    "createBackup": Verb(None, _r("os-create-backup")),
-    "createImage": Verb(None, _r("servers:create_image")),
-    "evacuate": Verb(None, _r("os-evacuate")),
-    "injectNetworkInfo": Verb(None, _r("os-admin-actions:inject_network_info")),
-    "migrate": Verb(None, _r("os-migrate-server:migrate")),
+    "confirmResize": Verb(None, _r("servers:confirm_resize"), states=("resized",)),
+    "createBackup": Verb(None, _r("os-create-backup"), states=("active", "stopped", "paused", "suspended")),
+    "createImage": Verb(
+        None, _r("servers:create_image"), states=("active", "stopped", "paused", "suspended")
+    ),
+    "evacuate": Verb(None, _r("os-evacuate"), states=("active", "stopped", "error")),
+    "injectNetworkInfo": Verb(_inject_network_info, _r("os-admin-actions:inject_network_info")),
+    "migrate": Verb(None, _r("os-migrate-server:migrate"), states=("active", "stopped")),
     "os-getSPICEConsole": Verb(None, _r("os-remote-consoles"), last="2.5"),
     "os-getSerialConsole": Verb(None, _r("os-remote-consoles"), last="2.5"),
     "os-getVNCConsole": Verb(None, _r("os-remote-consoles"), last="2.5"),
-    "os-migrateLive": Verb(None, _r("os-migrate-server:migrate_live")),
-    "pause": Verb(None, _r("os-pause-server:pause")),
-    "rebuild": Verb(None, _r("servers:rebuild")),
-    "rescue": Verb(None, _r("os-rescue")),
-    "resize": Verb(None, _r("servers:resize")),
-    "resume": Verb(None, _r("os-suspend-server:resume")),
-    "revertResize": Verb(None, _r("servers:revert_resize")),
-    "shelve": Verb(None, _r("os-shelve:shelve")),
-    "shelveOffload": Verb(None, _r("os-shelve:shelve_offload")),
-    "suspend": Verb(None, _r("os-suspend-server:suspend")),
+    "os-migrateLive": Verb(None, _r("os-migrate-server:migrate_live"), states=("active", "paused")),
+    "pause": Verb(None, _r("os-pause-server:pause"), states=("active",)),
+    "rebuild": Verb(None, _r("servers:rebuild"), states=("active", "stopped", "error")),
+    "rescue": Verb(None, _r("os-rescue"), states=("active", "stopped", "error")),
+    "resize": Verb(None, _r("servers:resize"), states=("active", "stopped")),
+    "resume": Verb(None, _r("os-suspend-server:resume"), states=("suspended",)),
+    "revertResize": Verb(None, _r("servers:revert_resize"), states=("resized",)),
+    "shelve": Verb(None, _r("os-shelve:shelve"), states=("active", "stopped", "paused", "suspended")),
+    "shelveOffload": Verb(None, _r("os-shelve:shelve_offload"), states=("shelved",)),
+    "suspend": Verb(None, _r("os-suspend-server:suspend"), states=("active",)),
     "trigger_crash_dump": Verb(None, _r("servers:trigger_crash_dump"), first="2.17"),
-    "unpause": Verb(None, _r("os-pause-server:unpause")),
-    "unrescue": Verb(None, _r("os-unrescue")),
-    "unshelve": Verb(None, _r("os-shelve:unshelve")),
+    "unpause": Verb(None, _r("os-pause-server:unpause"), states=("paused",)),
+    "unrescue": Verb(None, _r("os-unrescue"), states=("rescued",)),
+    "unshelve": Verb(None, _r("os-shelve:unshelve"), states=("shelved", "shelved_offloaded")),
 }
 
 
@@ -215,6 +230,8 @@ class Action:
             return
         with self.cloud.db.read() as tx:
             row = actions.unlocked(tx, caller(req), server_id, verb.rule)
+            if verb.states:
+                actions.require(row, name, *verb.states)
         raise Unsupported(f"This cloud does not offer '{name}' yet; server {row.id} is unchanged.")
 
 
@@ -228,11 +245,22 @@ class RemoteConsoles:
         only(req, first="2.6")
         given = json_body(req)
         wanted = given.get("remote_console") if isinstance(given, dict) else None
-        kinds = {"vnc": ("novnc", "xvpvnc"), "spice": ("spice-html5",), "rdp": ("rdp-html5",), "serial": ("serial",)}
+        kinds = {
+            "vnc": ("novnc", "xvpvnc"),
+            "spice": ("spice-html5",),
+            "rdp": ("rdp-html5",),
+            "serial": ("serial",),
+        }
         if since(req, "2.8"):
             kinds["mks"] = ("webmks",)
-        if not isinstance(wanted, dict) or set(wanted) != {"protocol", "type"} or wanted["type"] not in kinds.get(str(wanted["protocol"]), ()):
-            raise BadRequest("Invalid input for field/attribute remote_console: it has a protocol and a type that go together")
+        if (
+            not isinstance(wanted, dict)
+            or set(wanted) != {"protocol", "type"}
+            or wanted["type"] not in kinds.get(str(wanted["protocol"]), ())
+        ):
+            raise BadRequest(
+                "Invalid input for field/attribute remote_console: it has a protocol and a type that go together"
+            )
         with self.cloud.db.read() as tx:
             actions.get(tx, caller(req), server_id, "os_compute_api:os-remote-consoles")
         raise BadRequest(f"Unavailable console type {wanted['type']}.")

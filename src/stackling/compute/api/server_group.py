@@ -70,7 +70,9 @@ class Groups:
         if at_least(req, "2.75"):
             known_queries(req, "all_projects", "limit", "offset")
         query = sa.select(server_group).order_by(server_group.c.created_at, server_group.c.id)
-        if one_param(req, "all_projects") is not None and who.can("os_compute_api:os-server-groups:index:all_projects"):
+        if one_param(req, "all_projects") is not None and who.can(
+            "os_compute_api:os-server-groups:index:all_projects"
+        ):
             boolean(one_param(req, "all_projects") or "true", "all_projects")
         else:
             query = query.where(server_group.c.project_id == who.project_id)
@@ -86,7 +88,9 @@ class Groups:
         want = body(req, CreateGroup, key="server_group")
         policy = want.policy if present(want.policy) else want.policies[0]
         if policy.startswith("soft-") and version(req) < (2, 15):
-            raise BadRequest(f"Invalid input for field/attribute policies. Value: {policy}. It is one of affinity, anti-affinity")
+            raise BadRequest(
+                f"Invalid input for field/attribute policies. Value: {policy}. It is one of affinity, anti-affinity"
+            )
         rules = {}
         sent = want.rules.max_server_per_host if want.rules is not UNSET else UNSET
         if present(sent):
@@ -94,10 +98,14 @@ class Groups:
                 raise BadRequest("Only anti-affinity policy supports rules.")
             text = str(sent)
             if not text.isdigit():
-                raise BadRequest("Invalid input for field/attribute max_server_per_host: it is a whole number from 1")
+                raise BadRequest(
+                    "Invalid input for field/attribute max_server_per_host: it is a whole number from 1"
+                )
             rules = {"max_server_per_host": whole(text, "max_server_per_host", least=1)}
         with self.cloud.db.begin() as tx:
-            row = actions.create(tx, self.cloud, caller(req), name=name_of(want.name), policy=policy, rules=rules)
+            row = actions.create(
+                tx, self.cloud, caller(req), name=name_of(want.name), policy=policy, rules=rules
+            )
         resp.media = {"server_group": _shown(req, row, [])}
 
 

@@ -47,13 +47,59 @@ _LIKE: dict[str, tuple[ColumnElement[Any], bool]] = {
     "display_description": (c.description, False),
 }
 # Known words that no server of this cloud differs in, or that upstream accepts and ignores here.
-_IDLE = ["auto_disk_config", "block_device_mapping", "cell_name", "changes-before", "changes-since", "created_at", "default_ephemeral_device", "default_swap_device", "deleted", "ephemeral_gb", "fixed_ip", "id", "image_ref", "instance_type_id", "kernel_id", "launched_at", "locked_by", "memory_mb", "name", "project_id", "ramdisk_id", "root_device_name", "root_gb", "services", "soft_deleted", "sort_dir", "sort_key", "system_metadata", "tags", "terminated_at", "updated_at", "vcpus", "vm_mode"]
+_IDLE = [
+    "auto_disk_config",
+    "block_device_mapping",
+    "cell_name",
+    "changes-before",
+    "changes-since",
+    "created_at",
+    "default_ephemeral_device",
+    "default_swap_device",
+    "deleted",
+    "ephemeral_gb",
+    "fixed_ip",
+    "id",
+    "image_ref",
+    "instance_type_id",
+    "kernel_id",
+    "launched_at",
+    "locked_by",
+    "memory_mb",
+    "name",
+    "project_id",
+    "ramdisk_id",
+    "root_device_name",
+    "root_gb",
+    "services",
+    "soft_deleted",
+    "sort_dir",
+    "sort_key",
+    "system_metadata",
+    "tags",
+    "terminated_at",
+    "updated_at",
+    "vcpus",
+    "vm_mode",
+]
 _QUERIES = (
     *_EQUAL, *_LIKE, *_IDLE, "limit", "marker", "all_tenants", "status", "vm_state", "task_state", "power_state", "ip", "ip6", "tenant_id",
     "metadata", "not-tags", "not-tags-any", "tags-any", "availability_zone", "config_drive", "locked", "launch_index", "progress", "info_cache",
     "metadata", "changes-before",
 )  # fmt: skip
-_OPENED = ("availability_zone", "config_drive", "key_name", "created_at", "launched_at", "terminated_at", "power_state", "task_state", "vm_state", "progress", "user_id")
+_OPENED = (
+    "availability_zone",
+    "config_drive",
+    "key_name",
+    "created_at",
+    "launched_at",
+    "terminated_at",
+    "power_state",
+    "task_state",
+    "vm_state",
+    "progress",
+    "user_id",
+)
 
 _SORT: dict[str, ColumnElement[Any]] = {
     "access_ip_v4": c.access_ip_v4,
@@ -85,7 +131,9 @@ _SORT: dict[str, ColumnElement[Any]] = {
 }
 
 
-def search(tx: Tx, req: Request, cloud: Cloud, columns: list[sa.Column[Any]], *, detail: bool) -> tuple[list[Row], int]:
+def search(
+    tx: Tx, req: Request, cloud: Cloud, columns: list[sa.Column[Any]], *, detail: bool
+) -> tuple[list[Row], int]:
     """`columns` of the page that a query asks for, and the limit that was used. Raises BadRequest, Forbidden."""
     who = caller(req)
     verb = "detail" if detail else "index"
@@ -160,7 +208,9 @@ def _where(tx: Tx, req: Request, cloud: Cloud, who: Caller, everywhere: bool) ->
         zones = aggregate.zones(tx, cloud.config.compute.availability_zone)
         named = [h for h, zone in zones.named.items() if zone in values]
         other = c.host.notin_(list(zones.named)) if zones.default in values else sa.false()
-        where.append(sa.or_(c.host.in_(named), other, sa.and_(c.host.is_(None), c.availability_zone.in_(values))))
+        where.append(
+            sa.or_(c.host.in_(named), other, sa.and_(c.host.is_(None), c.availability_zone.in_(values)))
+        )
     for v in given("config_drive", False):
         where.append(c.config_drive.is_(boolean(v, "config_drive")))
     for v in given("launch_index", False):
@@ -202,7 +252,9 @@ def _time(req: Request, name: str) -> Any:
     try:
         return parse(text.replace(" ", "+"))
     except (ValueError, OverflowError):
-        raise BadRequest(f"Invalid input for query parameter {name}: {text[:64]!r} is not a 'date-time'") from None
+        raise BadRequest(
+            f"Invalid input for query parameter {name}: {text[:64]!r} is not a 'date-time'"
+        ) from None
 
 
 def _states(req: Request, given: Any) -> list[ColumnElement[bool]]:
@@ -218,7 +270,9 @@ def _states(req: Request, given: Any) -> list[ColumnElement[bool]]:
         where.append(c.state.in_(VM_STATES.get(name.lower(), ())))
     for name in given("power_state", False):
         wanted = [word for word, number in POWER.items() if str(number) == name]
-        where.append(sa.or_(c.power.in_([w for w in wanted if w]), c.power.is_(None) if None in wanted else sa.false()))
+        where.append(
+            sa.or_(c.power.in_([w for w in wanted if w]), c.power.is_(None) if None in wanted else sa.false())
+        )
     for name in given("task_state", False):
         tasks = {
             "deleting": c.wanted == Wanted.DELETED,
@@ -236,7 +290,9 @@ def _shows(word: str) -> ColumnElement[bool]:
     """Servers whose status is `word`, as `status_of` tells it."""
     by_state = c.state.in_(STATUSES[word])
     if word == "ACTIVE":
-        return sa.or_(sa.and_(by_state, c.wanted.notin_((Wanted.REBOOTED, Wanted.RESET))), c.state == State.DELETING)
+        return sa.or_(
+            sa.and_(by_state, c.wanted.notin_((Wanted.REBOOTED, Wanted.RESET))), c.state == State.DELETING
+        )
     if word == "SHUTOFF":
         return sa.and_(by_state, c.wanted != Wanted.RESET)
     return by_state
@@ -248,7 +304,12 @@ def _tags(req: Request) -> list[ColumnElement[bool]]:
         return sa.and_(*each) if every else sa.or_(*each)
 
     where = []
-    for name, every, without in (("tags", True, False), ("tags-any", False, False), ("not-tags", True, True), ("not-tags-any", False, True)):
+    for name, every, without in (
+        ("tags", True, False),
+        ("tags-any", False, False),
+        ("not-tags", True, True),
+        ("not-tags-any", False, True),
+    ):
         if text := one_param(req, name):
             found = having([t for t in text.split(",")[:50] if t], every)
             where.append(~found if without else found)
@@ -259,7 +320,9 @@ def _addresses(req: Request) -> list[ColumnElement[bool]]:
     where: list[ColumnElement[bool]] = []
     for name in ("ip", "ip6"):
         if (text := one_param(req, name)) and (name == "ip" or since(req, "2.5") or caller(req).is_admin):
-            where.append(c.id.in_(server_port.devices_with_address(pattern(text, name), 6 if name == "ip6" else 4)))
+            where.append(
+                c.id.in_(server_port.devices_with_address(pattern(text, name), 6 if name == "ip6" else 4))
+            )
     return where
 
 
@@ -283,7 +346,9 @@ def pattern(text: str, name: str) -> str:
     except (re.error, RecursionError, OverflowError):
         tree = None
     if tree is None or _nested(tree, 0) or "(?" in text:
-        raise BadRequest(f"Invalid input for query parameter {name}: {text[:64]!r} is not a regular expression, or too complicated a one")
+        raise BadRequest(
+            f"Invalid input for query parameter {name}: {text[:64]!r} is not a regular expression, or too complicated a one"
+        )
     return text
 
 

@@ -42,7 +42,13 @@ def _host_states(tx: Tx, cloud: Cloud) -> dict[str, str]:
     c = host.host.c
     rows = tx.execute(sa.select(*[c.hostname, c.forced_down, c.disabled, c.seen_at]))
     return {
-        r.hostname: "DOWN" if r.forced_down else "MAINTENANCE" if r.disabled else "UP" if scheduling.alive(r, cloud) else "UNKNOWN"
+        r.hostname: "DOWN"
+        if r.forced_down
+        else "MAINTENANCE"
+        if r.disabled
+        else "UP"
+        if scheduling.alive(r, cloud)
+        else "UNKNOWN"
         for r in rows
     }
 
@@ -67,13 +73,19 @@ class Views:
         """What a list has to read of each server; JSON that is not shown would be decoded for nothing."""
         if not detail:
             return [server.c.id, server.c.name]
-        unseen = [*_UNSEEN, *([] if self.since(47) else ["flavor"]), *([] if self.since(63) else ["system_meta"])]
+        unseen = [
+            *_UNSEEN,
+            *([] if self.since(47) else ["flavor"]),
+            *([] if self.since(63) else ["system_meta"]),
+        ]
         return [c for c in server.c if c.name not in unseen and (c.name != "user_data" or self.extended)]
 
     def brief(self, row: Row) -> dict[str, Any]:
         return {"id": row.id, "name": row.name, "links": self.links.of("servers", row.id)}
 
-    def details(self, tx: Tx, rows: list[Row], *, one: bool = False, whole: bool = True) -> list[dict[str, Any]]:
+    def details(
+        self, tx: Tx, rows: list[Row], *, one: bool = False, whole: bool = True
+    ) -> list[dict[str, Any]]:
         """`one`: with what only a shown server has. `whole` False: what an update answers below 2.75."""
         around = Around(tx, self, rows)
         versions = [self.since(minor) for minor in (3, 9, 19, 26, 47, 63, 71, 73)]
@@ -116,16 +128,24 @@ class Views:
         if v2_73:
             made["locked_reason"] = row.locked_reason
         if row.fault and (status.status in ("ERROR", "DELETED") or status.task_state == "deleting"):
-            made["fault"] = {"code": row.fault["code"], "created": zulu(row.fault_at), "message": row.fault["message"]}
+            made["fault"] = {
+                "code": row.fault["code"],
+                "created": zulu(row.fault_at),
+                "message": row.fault["message"],
+            }
             if self.with_details and row.fault.get("details"):
                 made["fault"]["details"] = row.fault["details"]
         if whole:
             self._whole(made, row, around, face, status, v2_3)
         return made
 
-    def _whole(self, made: dict[str, Any], row: Row, around: Around, face: Face, status: Status, v2_3: bool) -> None:
+    def _whole(
+        self, made: dict[str, Any], row: Row, around: Around, face: Face, status: Status, v2_3: bool
+    ) -> None:
         """What stands in every view of a server but the answer to an update below 2.75."""
-        made["OS-EXT-AZ:availability_zone"] = around.zones.of(row.host) if row.host else row.availability_zone or ""
+        made["OS-EXT-AZ:availability_zone"] = (
+            around.zones.of(row.host) if row.host else row.availability_zone or ""
+        )
         made["config_drive"] = "True" if row.config_drive else ""
         made["key_name"] = row.key_name
         made["OS-SRV-USG:launched_at"] = bare_micros(row.launched_at)
@@ -135,7 +155,9 @@ class Views:
         made["OS-EXT-STS:task_state"], made["OS-EXT-STS:vm_state"] = status.task_state, status.vm_state
         made["OS-EXT-STS:power_state"] = POWER.get(row.power, 0)
         made["os-extended-volumes:volumes_attached"] = [
-            {"id": v.volume_id, "delete_on_termination": v.delete_on_termination} if v2_3 else {"id": v.volume_id}
+            {"id": v.volume_id, "delete_on_termination": v.delete_on_termination}
+            if v2_3
+            else {"id": v.volume_id}
             for v in around.volumes.get(row.id, ())
         ]
         if self.with_status:
@@ -164,7 +186,13 @@ class Views:
         return self._hosts[key]
 
     def _flavor(self, copy: dict[str, Any]) -> dict[str, Any]:
-        made = {"vcpus": copy["vcpus"], "ram": copy["ram"], "disk": copy["disk"], "ephemeral": copy["ephemeral"], "swap": copy["swap"]}
+        made = {
+            "vcpus": copy["vcpus"],
+            "ram": copy["ram"],
+            "disk": copy["disk"],
+            "ephemeral": copy["ephemeral"],
+            "swap": copy["swap"],
+        }
         made["original_name"] = copy["name"]
         if self.with_specs:
             made["extra_specs"] = copy["extra_specs"]
@@ -175,7 +203,12 @@ def addresses(face: Face) -> Addresses:
     """By network name, in the order in which the ports were attached."""
     return {
         name: [
-            {"version": 6 if ":" in ip else 4, "addr": ip, "OS-EXT-IPS:type": kind, "OS-EXT-IPS-MAC:mac_addr": mac}
+            {
+                "version": 6 if ":" in ip else 4,
+                "addr": ip,
+                "OS-EXT-IPS:type": kind,
+                "OS-EXT-IPS-MAC:mac_addr": mac,
+            }
             for ip, kind, mac in listed
         ]
         for name, listed in face.addresses.items()

@@ -28,7 +28,9 @@ def _document(req: Request, cloud: Cloud, id: str, *, media_types: bool) -> dict
         "links": [{"rel": "self", "href": f"{base_url(req, cloud)}/compute/{'v2.1' if newest else 'v2'}/"}],
     }
     if media_types:
-        made["links"].append({"rel": "describedby", "type": "text/html", "href": "http://docs.openstack.org/"})
+        made["links"].append(
+            {"rel": "describedby", "type": "text/html", "href": "http://docs.openstack.org/"}
+        )
         kind = f"application/vnd.openstack.compute+json;version={'2.1' if newest else '2'}"
         made["media-types"] = [{"base": "application/json", "type": kind}]
     return made
@@ -43,7 +45,9 @@ class Versions:
         self.cloud = cloud
 
     def on_get(self, req: Request, resp: Response) -> None:
-        resp.media = {"versions": [_document(req, self.cloud, id, media_types=False) for id in ("v2.0", "v2.1")]}
+        resp.media = {
+            "versions": [_document(req, self.cloud, id, media_types=False) for id in ("v2.0", "v2.1")]
+        }
 
 
 class OneVersion:

@@ -12,4 +12,14 @@ from stackling.compute.state import (
     server_group,
 )
 
-__all__ = ["aggregate", "block_device", "flavor", "host", "instance_action", "keypair", "nic", "server", "server_group"]
+__all__ = [
+    "aggregate",
+    "block_device",
+    "flavor",
+    "host",
+    "instance_action",
+    "keypair",
+    "nic",
+    "server",
+    "server_group",
+]

@@ -24,7 +24,9 @@ aggregate_host = Table(
 )
 
 
-_ZONES = sa.select(aggregate_host.c.hostname, aggregate.c.meta).join(aggregate, aggregate.c.number == aggregate_host.c.aggregate_number)
+_ZONES = sa.select(aggregate_host.c.hostname, aggregate.c.meta).join(
+    aggregate, aggregate.c.number == aggregate_host.c.aggregate_number
+)
 
 
 def hosts_of(tx: Tx) -> dict[int, list[str]]:
@@ -40,7 +42,14 @@ def everyone(tx: Tx) -> list[Row]:
 
 def zones(tx: Tx, default: str) -> "Zones":
     """The availability zone of each host that has one of its own; all others are in `default`."""
-    return Zones(default, {r.hostname: r.meta["availability_zone"] for r in tx.execute(_ZONES) if r.meta.get("availability_zone")})
+    return Zones(
+        default,
+        {
+            r.hostname: r.meta["availability_zone"]
+            for r in tx.execute(_ZONES)
+            if r.meta.get("availability_zone")
+        },
+    )
 
 
 class Zones:

@@ -42,7 +42,10 @@ block_device = Table(
 
 _VOLUMES = (  # made once, because making a statement costs more than running it
     sa.select(block_device.c.server_id, block_device.c.volume_id, block_device.c.delete_on_termination)
-    .where(block_device.c.server_id.in_(sa.bindparam("servers", expanding=True)), block_device.c.volume_id.isnot(None))
+    .where(
+        block_device.c.server_id.in_(sa.bindparam("servers", expanding=True)),
+        block_device.c.volume_id.isnot(None),
+    )
     .order_by(block_device.c.place)
 )
 

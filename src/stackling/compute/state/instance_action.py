@@ -16,6 +16,8 @@ instance_action = Table(
     Column("message", Text),
     Column("started_at", DateTime, nullable=False),
     Column("updated_at", DateTime, nullable=False),
-    Column("events", JSON, nullable=False),  # [{event, start, finish, result, host, details}], times as ISO texts
+    Column(
+        "events", JSON, nullable=False
+    ),  # [{event, start, finish, result, host, details}], times as ISO texts
     Index("ix_instance_action_server_id", "server_id", "request_id"),
 )

@@ -61,7 +61,9 @@ server = Table(
     Column("config_drive", Boolean, nullable=False),
     Column("admin_pass", String(255)),  # only with a config drive, and only until the second boot
     Column("meta", JSON, nullable=False),
-    Column("system_meta", JSON, nullable=False),  # image properties and trusted certificates at the time of creation
+    Column(
+        "system_meta", JSON, nullable=False
+    ),  # image properties and trusted certificates at the time of creation
     Column("access_ip_v4", String(64), nullable=False),
     Column("access_ip_v6", String(64), nullable=False),
     Column("disk_config", String(8), nullable=False),
@@ -77,8 +79,19 @@ server = Table(
     Column("fault_at", DateTime),
     Column("launched_at", DateTime),
     Column("terminated_at", DateTime),
-    Index("ix_server_project_live", "project_id", "created_at", sqlite_where=sa.text("state != 'deleted'"), postgresql_where=sa.text("state != 'deleted'")),
-    Index("ix_server_live", "created_at", sqlite_where=sa.text("state != 'deleted'"), postgresql_where=sa.text("state != 'deleted'")),
+    Index(
+        "ix_server_project_live",
+        "project_id",
+        "created_at",
+        sqlite_where=sa.text("state != 'deleted'"),
+        postgresql_where=sa.text("state != 'deleted'"),
+    ),
+    Index(
+        "ix_server_live",
+        "created_at",
+        sqlite_where=sa.text("state != 'deleted'"),
+        postgresql_where=sa.text("state != 'deleted'"),
+    ),
     Index("ix_server_updated_at", "updated_at"),
 )
 
@@ -94,7 +107,11 @@ live = server.c.state != State.DELETED
 
 # Made once, because making a statement costs more than running it.
 _ONE = sa.select(server).where(server.c.id == sa.bindparam("server"), live)
-_TAGS = sa.select(server_tag).where(server_tag.c.server_id.in_(sa.bindparam("servers", expanding=True))).order_by(server_tag.c.tag)
+_TAGS = (
+    sa.select(server_tag)
+    .where(server_tag.c.server_id.in_(sa.bindparam("servers", expanding=True)))
+    .order_by(server_tag.c.tag)
+)
 
 
 def get(tx: Tx, id: str) -> Row | None:

@@ -45,7 +45,12 @@ def domain(
         root_device=row.root_device,
         local_disks=tuple(_local(d) for d in devices if d.destination == "local" and d.source == "blank"),
         disks=tuple(
-            Disk(volume_id=d.volume_id, connection=connections[d.volume_id], device=d.device, boot_index=d.boot_index if (d.boot_index or 0) >= 0 else None)
+            Disk(
+                volume_id=d.volume_id,
+                connection=connections[d.volume_id],
+                device=d.device,
+                boot_index=d.boot_index if (d.boot_index or 0) >= 0 else None,
+            )
             for d in volumes
         ),
         nics=tuple(_nic(p) for p in plugs),
@@ -64,7 +69,9 @@ def _local(device: Row) -> LocalDisk:
 def _nic(plug: Plug) -> Nic:
     metadata = None
     if plug.metadata is not None:
-        metadata = MetadataPort(port_id=plug.metadata.port_id, mac=plug.metadata.mac_address, cidrs=plug.metadata.cidrs)
+        metadata = MetadataPort(
+            port_id=plug.metadata.port_id, mac=plug.metadata.mac_address, cidrs=plug.metadata.cidrs
+        )
     return Nic(
         port_id=plug.port_id,
         mac=plug.mac_address,
@@ -78,7 +85,9 @@ def _nic(plug: Plug) -> Nic:
 # -- what the guest reads about itself ---------------------------------------------------------------------------------
 
 
-def guest_data(row: Row, *, devices: list[Row], plugs: list[Plug], tags: Mapping[str, str | None], zone: str) -> GuestData:
+def guest_data(
+    row: Row, *, devices: list[Row], plugs: list[Plug], tags: Mapping[str, str | None], zone: str
+) -> GuestData:
     return GuestData(
         meta_data=meta_data(row, devices=devices, plugs=plugs, tags=tags, zone=zone),
         network_data=network_data(plugs),
@@ -87,7 +96,9 @@ def guest_data(row: Row, *, devices: list[Row], plugs: list[Plug], tags: Mapping
     )
 
 
-def meta_data(row: Row, *, devices: list[Row], plugs: list[Plug], tags: Mapping[str, str | None], zone: str) -> dict[str, Any]:
+def meta_data(
+    row: Row, *, devices: list[Row], plugs: list[Plug], tags: Mapping[str, str | None], zone: str
+) -> dict[str, Any]:
     """meta_data.json; its `random_seed` is made on the host, fresh for each reading."""
     made: dict[str, Any] = {
         "uuid": row.id,
@@ -117,7 +128,15 @@ def _devices(devices: list[Row], plugs: list[Plug], tags: Mapping[str, str | Non
     for device in devices:
         if device.volume_id and device.state != Attached.DETACHING:
             named = [device.tag] if device.tag else []
-            made.append({"type": "disk", "bus": "virtio", "path": f"/dev/{device.device}", "serial": device.volume_id, "tags": named})
+            made.append(
+                {
+                    "type": "disk",
+                    "bus": "virtio",
+                    "path": f"/dev/{device.device}",
+                    "serial": device.volume_id,
+                    "tags": named,
+                }
+            )
     return made
 
 
@@ -128,7 +147,15 @@ def network_data(plugs: list[Plug]) -> dict[str, Any]:
     services: list[dict[str, str]] = []
     for plug in plugs:
         link = tap_name(plug.port_id)
-        links.append({"id": link, "vif_id": plug.port_id, "type": "ovs", "mtu": plug.mtu, "ethernet_mac_address": plug.mac_address})
+        links.append(
+            {
+                "id": link,
+                "vif_id": plug.port_id,
+                "type": "ovs",
+                "mtu": plug.mtu,
+                "ethernet_mac_address": plug.mac_address,
+            }
+        )
         for fixed in plug.fixed_ips:
             net = ipaddress.ip_network(f"{fixed.ip_address}/{fixed.prefixlen}", strict=False)
             routes = [_route(r.destination, r.nexthop) for r in fixed.host_routes]
@@ -162,7 +189,10 @@ def ec2_tree(row: Row, *, devices: list[Row], plugs: list[Plug], zone: str) -> d
     floating = [ip for p in plugs for ip in p.floating_ips]
     groups = list(dict.fromkeys(name for p in plugs for name in p.security_group_names))
     mapping = {"ami": row.root_device, "root": f"/dev/{row.root_device}"}
-    mapping |= {f"ebs{i}": f"/dev/{d.device}" for i, d in enumerate(d for d in devices if d.volume_id and d.boot_index != 0)}
+    mapping |= {
+        f"ebs{i}": f"/dev/{d.device}"
+        for i, d in enumerate(d for d in devices if d.volume_id and d.boot_index != 0)
+    }
     return {
         "ami-id": f"ami-{(row.image_id or row.id)[:8]}",
         "ami-launch-index": str(row.launch_index),

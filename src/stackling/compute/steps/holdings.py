@@ -34,7 +34,11 @@ class Holdings(Struct):
     @property
     def wanted_plugs(self) -> list[Plug]:
         """The ports that belong on it, without those that are being taken off."""
-        return [p for p in self.plugs if p.port_id not in self.nics or self.nics[p.port_id].state == Plugged.WANTED]
+        return [
+            p
+            for p in self.plugs
+            if p.port_id not in self.nics or self.nics[p.port_id].state == Plugged.WANTED
+        ]
 
     @property
     def attaching(self) -> list[Row]:
@@ -80,7 +84,10 @@ def describe(cloud: Cloud, row: Row, held: Holdings, *, running: bool = True) ->
         devices=held.devices,
         plugs=held.wanted_plugs,
         tags={id: n.tag for id, n in held.nics.items()},
-        connections={d.volume_id: cloud.driver(Backend, held.backends[d.volume_id]).connection(d.volume_id) for d in wanted},
+        connections={
+            d.volume_id: cloud.driver(Backend, held.backends[d.volume_id]).connection(d.volume_id)
+            for d in wanted
+        },
         zone=held.zone,
         running=running,
     )
@@ -98,7 +105,11 @@ def settle(tx: Tx, cloud: Cloud, row: Row, held: Holdings) -> None:
     for port_id in held.unplugging:
         ports.release(tx, cloud, port_id, row.id)
         tx.execute(sa.delete(nic.nic).where(nic.nic.c.port_id == port_id))
-    gone = [port_id for port_id in held.nics if port_id not in {p.port_id for p in held.plugs} and port_id not in held.unplugging]
+    gone = [
+        port_id
+        for port_id in held.nics
+        if port_id not in {p.port_id for p in held.plugs} and port_id not in held.unplugging
+    ]
     if gone:  # ports that somebody deleted or took away by the network API
         tx.execute(sa.delete(nic.nic).where(nic.nic.c.port_id.in_(gone), nic.nic.c.server_id == row.id))
 

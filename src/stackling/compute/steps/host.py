@@ -62,30 +62,47 @@ def keep(tx: Tx, cloud: Cloud, hostname: str, info: HostInfo) -> None:
         cloud,
         name=hostname,
         inventory={
-            "VCPU": Inventory(total=info.vcpus, max_unit=info.vcpus, allocation_ratio=options.cpu_allocation_ratio),
+            "VCPU": Inventory(
+                total=info.vcpus, max_unit=info.vcpus, allocation_ratio=options.cpu_allocation_ratio
+            ),
             "MEMORY_MB": Inventory(
                 total=info.memory_mib,
                 reserved=min(options.reserved_memory_mib, info.memory_mib),
                 max_unit=info.memory_mib,
                 allocation_ratio=options.ram_allocation_ratio,
             ),
-            "DISK_GB": Inventory(total=info.disk_gib, max_unit=max(info.disk_gib, 1), allocation_ratio=options.disk_allocation_ratio),
+            "DISK_GB": Inventory(
+                total=info.disk_gib,
+                max_unit=max(info.disk_gib, 1),
+                allocation_ratio=options.disk_allocation_ratio,
+            ),
         },
         traits=_TRAITS,
     )
     told = {"info": msgspec.to_builtins(info), "seen_at": now, "updated_at": now, "why": None}
-    fresh = {"id": provider_id, "hostname": hostname, "disabled": False, "forced_down": False, "created_at": now, **told}
+    fresh = {
+        "id": provider_id,
+        "hostname": hostname,
+        "disabled": False,
+        "forced_down": False,
+        "created_at": now,
+        **told,
+    }
     db.upsert(tx, host, fresh, told, key=("hostname",))
 
 
 def _strays(tx: Tx, hostname: str, seen: dict[str, Observed]) -> list[Any]:
     """The servers whose domain does not do what their row says."""
     resting = (State.ACTIVE, State.STOPPED)
-    query = sa.select(server.c.id, server.c.state, server.c.power).where(server.c.host == hostname, live, server.c.state.in_(resting))
+    query = sa.select(server.c.id, server.c.state, server.c.power).where(
+        server.c.host == hostname, live, server.c.state.in_(resting)
+    )
     found = []
     for row in tx.execute(query):
         power = seen[row.id].power if row.id in seen else None
-        if (row.state == State.ACTIVE) != (power in (Power.ON, Power.PAUSED)) or (power is not None and power != row.power):
+        if (row.state == State.ACTIVE) != (power in (Power.ON, Power.PAUSED)) or (
+            power is not None and power != row.power
+        ):
             if row.state == State.STOPPED and power is None:
                 continue  # it is made anew when it is started
             found.append(row)

@@ -20,7 +20,11 @@ machine = Machine("compute.housekeeping")
 def forget(_: str, cloud: Cloud) -> Outcome:
     c = server.c
     with cloud.db.begin() as tx:
-        old = sa.select(c.id).where(c.state == State.DELETED, c.terminated_at < cloud.clock.now() - KEPT).limit(_AT_ONCE)
+        old = (
+            sa.select(c.id)
+            .where(c.state == State.DELETED, c.terminated_at < cloud.clock.now() - KEPT)
+            .limit(_AT_ONCE)
+        )
         ids = list(tx.execute(old).scalars())
         if ids:
             tx.execute(sa.delete(instance_action).where(instance_action.c.server_id.in_(ids)))

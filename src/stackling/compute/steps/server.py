@@ -74,12 +74,16 @@ def _fail(row: Row, cloud: Cloud, why: str) -> Outcome:
     def then(tx: Tx) -> None:
         instance_action.finish(tx, cloud, row.id, row.host, error=message)
 
-    return move(State.CLEANING, then=then, **columns) if never_ran else settle(State.ERROR, then=then, **columns)
+    return (
+        move(State.CLEANING, then=then, **columns) if never_ran else settle(State.ERROR, then=then, **columns)
+    )
 
 
 def _grant(tx: Tx, row: Row, *wishes: Wanted, now_wanted: Wanted = Wanted.RUNNING) -> None:
     """The wish has been taken up, unless there is a newer one."""
-    tx.execute(sa.update(server).where(server.c.id == row.id, server.c.wanted.in_(wishes)).values(wanted=now_wanted))
+    tx.execute(
+        sa.update(server).where(server.c.id == row.id, server.c.wanted.in_(wishes)).values(wanted=now_wanted)
+    )
 
 
 def _held(cloud: Cloud, row: Row) -> Holdings:
@@ -110,10 +114,14 @@ def build(row: Row, cloud: Cloud) -> Outcome:
             except NotFound:
                 return _fail(row, cloud, f"volume {device.volume_id} was deleted while it was being made")
             if "error" in volume.state:
-                return _fail(row, cloud, f"volume {device.volume_id} could not be made: it is in state {volume.state}")
+                return _fail(
+                    row, cloud, f"volume {device.volume_id} could not be made: it is in state {volume.state}"
+                )
             if volume.state != "available":
                 return wait(_AGAIN, f"volume {device.volume_id} is in state {volume.state}")
-            held = attachments.reserve(tx, cloud, owner, device.volume_id, row.id, device=f"/dev/{device.device}")
+            held = attachments.reserve(
+                tx, cloud, owner, device.volume_id, row.id, device=f"/dev/{device.device}"
+            )
             table = block_device.block_device
             tx.execute(sa.update(table).where(table.c.id == device.id).values(attachment_id=held.id))
     return move(State.SPAWNING)
@@ -140,7 +148,12 @@ def switch_on(row: Row, cloud: Cloud) -> Outcome:
         holdings.settle(tx, cloud, row, held)
         instance_action.finish(tx, cloud, row.id, row.host)
 
-    columns: dict[str, Any] = {"power": Power.ON, "fault": None, "fault_at": None, "launched_at": row.launched_at or now}
+    columns: dict[str, Any] = {
+        "power": Power.ON,
+        "fault": None,
+        "fault_at": None,
+        "launched_at": row.launched_at or now,
+    }
     if row.launched_at is not None:
         columns["admin_pass"] = None  # the first boot has read it
     return settle(State.ACTIVE, then=then, **columns)
@@ -193,7 +206,9 @@ def _found_off(row: Row, cloud: Cloud, power: Power | None, hypervisor: Hypervis
     return settle(State.STOPPED, then=stopped, power=seen.power)
 
 
-def _fit_devices(row: Row, cloud: Cloud, hypervisor: Hypervisor, *, running: bool, power: Power | None) -> Outcome:
+def _fit_devices(
+    row: Row, cloud: Cloud, hypervisor: Hypervisor, *, running: bool, power: Power | None
+) -> Outcome:
     """The host's disks and NICs are those wanted; what could never be attached is given back."""
     held = _held(cloud, row)
     try:
@@ -211,7 +226,16 @@ def _fit_devices(row: Row, cloud: Cloud, hypervisor: Hypervisor, *, running: boo
 
     def then(tx: Tx) -> None:
         holdings.settle(tx, cloud, row, held)
-        instance_action.finish(tx, cloud, row.id, row.host, "attach_volume", "detach_volume", "attach_interface", "detach_interface")
+        instance_action.finish(
+            tx,
+            cloud,
+            row.id,
+            row.host,
+            "attach_volume",
+            "detach_volume",
+            "attach_interface",
+            "detach_interface",
+        )
 
     return done(then=then, **({"power": power} if power != row.power else {}))
 
@@ -242,7 +266,11 @@ def _shut_down(row: Row, cloud: Cloud) -> Outcome | None:
         hypervisor.power_off(row.id)
         return None
     hypervisor.shut_down(row.id)
-    return None if hypervisor.power(row.id) in (Power.OFF, None) else wait(1, "the guest has not powered itself off yet")
+    return (
+        None
+        if hypervisor.power(row.id) in (Power.OFF, None)
+        else wait(1, "the guest has not powered itself off yet")
+    )
 
 
 # -- stopped -----------------------------------------------------------------------------------------------------------
@@ -329,4 +357,3 @@ def _remove_domain(row: Row, cloud: Cloud) -> Outcome | None:
         fault: Mapping[str, Any] = row.fault or {"code": 503, "message": says, "details": ""}
         return wait(_AWAY, says, **({} if row.fault else {"fault": fault, "fault_at": cloud.clock.now()}))
     return None
-

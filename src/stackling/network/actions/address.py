@@ -26,7 +26,9 @@ def address(text: Any, field: str) -> Address:
             raise ValueError
         return ipaddress.ip_address(text)
     except ValueError:
-        raise InvalidInput(f"Invalid input for {field}. Reason: '{str(text)[:64]}' is not a valid IP address.") from None
+        raise InvalidInput(
+            f"Invalid input for {field}. Reason: '{str(text)[:64]}' is not a valid IP address."
+        ) from None
 
 
 def prefix(text: Any, field: str, *, strict: bool = False) -> Prefix:
@@ -36,7 +38,9 @@ def prefix(text: Any, field: str, *, strict: bool = False) -> Prefix:
             raise ValueError
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise InvalidInput(f"Invalid input for {field}. Reason: '{str(text)[:64]}' is not a valid IP subnet.") from None
+        raise InvalidInput(
+            f"Invalid input for {field}. Reason: '{str(text)[:64]}' is not a valid IP subnet."
+        ) from None
 
 
 def eui64(net: str, mac: str) -> str:
@@ -83,12 +87,16 @@ def checked_pools(pools: Iterable[Any], net: Prefix, gateway: Address | None) ->
         if start.version != net.version or end.version != net.version or int(end) < int(start):
             raise InvalidAllocationPool(f"The allocation pool {start}-{end} is not valid.")
         if int(start) < first or int(end) > last:
-            raise OutOfBoundsAllocationPool(f"The allocation pool {start}-{end} spans beyond the subnet cidr {net}.")
+            raise OutOfBoundsAllocationPool(
+                f"The allocation pool {start}-{end} spans beyond the subnet cidr {net}."
+            )
         made.append((start, end))
     made.sort(key=lambda p: int(p[0]))
     for (a, b), (c, d) in pairwise(made):
         if int(c) <= int(b):
-            raise OverlappingAllocationPools(f"Found overlapping allocation pools: {a}-{b} {c}-{d} for subnet {net}.")
+            raise OverlappingAllocationPools(
+                f"Found overlapping allocation pools: {a}-{b} {c}-{d} for subnet {net}."
+            )
     outside_pools(gateway, [{"start": str(a), "end": str(b)} for a, b in made])
     return [{"start": str(a), "end": str(b)} for a, b in made]
 
@@ -97,7 +105,10 @@ def outside_pools(gateway: Address | None, pools: list[dict[str, str]]) -> None:
     """Raises GatewayConflictWithAllocationPools."""
     if gateway is not None:
         for pool, (start, end) in zip(pools, spans(pools), strict=True):
-            if ipaddress.ip_address(pool["start"]).version == gateway.version and start <= int(gateway) <= end:
+            if (
+                ipaddress.ip_address(pool["start"]).version == gateway.version
+                and start <= int(gateway) <= end
+            ):
                 raise GatewayConflictWithAllocationPools(
                     f"Gateway ip {gateway} conflicts with allocation pool {pool['start']}-{pool['end']}."
                 )

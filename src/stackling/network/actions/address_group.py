@@ -65,7 +65,9 @@ def _checked(texts: list[str]) -> list[str]:
     return [str(address.prefix(text, "addresses")) for text in texts]
 
 
-def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: AddressGroupChanges, *, revision: int | None = None) -> Row:
+def update(
+    tx: Tx, cloud: Cloud, caller: Caller, id: str, want: AddressGroupChanges, *, revision: int | None = None
+) -> Row:
     """Raises AddressGroupNotFound, Forbidden."""
     standard.check_revision(find(tx, caller, id, "update"), revision)
     return standard.change(tx, cloud, address_group, id, given(want, "name", "description"))
@@ -97,7 +99,9 @@ def change_addresses(tx: Tx, cloud: Cloud, caller: Caller, id: str, texts: list[
 def _users(tx: Tx, id: str) -> set[str]:
     """The security groups that have a rule with it."""
     rules = security_group_rule.c
-    return set(tx.execute(sa.select(rules.security_group_id).where(rules.remote_address_group_id == id)).scalars())
+    return set(
+        tx.execute(sa.select(rules.security_group_id).where(rules.remote_address_group_id == id)).scalars()
+    )
 
 
 def remove(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int | None = None) -> None:

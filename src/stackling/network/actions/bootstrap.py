@@ -74,7 +74,9 @@ def _subnet(tx: Tx, cloud: Cloud, owner: str, net: Row, wanted: ExternalNetwork)
     cidr = address.prefix(wanted.cidr, "network.external.cidr")
     gateway = wanted.gateway or None
     pools = _pools(wanted, cidr)
-    present = next((s for s in subnets.of_networks(tx, [net.id]).get(net.id, []) if s.cidr == str(cidr)), None)
+    present = next(
+        (s for s in subnets.of_networks(tx, [net.id]).get(net.id, []) if s.cidr == str(cidr)), None
+    )
     if present is None:
         new = NewSubnet(
             name=f"{wanted.name}-subnet",

@@ -28,6 +28,7 @@ from stackling.network.state import network as networks
 from stackling.network.state import port as ports
 from stackling.network.state import subnet as subnets
 from stackling.network.state.floating_ip import OWNER, floating_ip
+from stackling.network.state.network import network
 from stackling.network.state.port import ip_allocation, port
 from stackling.network.state.router import INTERFACE, router
 from stackling.network.state.standard import State
@@ -65,6 +66,47 @@ def visible(caller: Caller) -> ColumnElement[bool] | None:
     if standard.sees_all(caller, "floatingip"):
         return None
     return floating_ip.c.project_id == caller.project_id
+
+
+# A floating IP with the name of its network and the device behind it, as compute shows it.
+_SHOWN: sa.Select[Any] = (
+    sa.select(
+        floating_ip.c.id,
+        floating_ip.c.floating_ip_address,
+        floating_ip.c.fixed_ip_address,
+        floating_ip.c.port_id,
+        network.c.name.label("pool"),
+        port.c.device_id,
+    )
+    .join(network, network.c.id == floating_ip.c.floating_network_id)
+    .outerjoin(port, port.c.id == floating_ip.c.port_id)
+    .order_by(floating_ip.c.created_at, floating_ip.c.id)
+)
+
+
+def shown(tx: Tx, caller: Caller, id: str) -> Row:
+    """One floating IP with the name of its network and the device behind it. Raises FloatingIPNotFound, Forbidden."""
+    return tx.execute(_SHOWN.where(floating_ip.c.id == find(tx, caller, id).id)).one()
+
+
+def of_project(tx: Tx, project_id: str, *, ip_address: str | None = None) -> list[Row]:
+    """Those of a project, or the one that has the address."""
+    query = _SHOWN.where(floating_ip.c.project_id == project_id)
+    return list(
+        tx.execute(
+            query if ip_address is None else query.where(floating_ip.c.floating_ip_address == ip_address)
+        )
+    )
+
+
+def pools(tx: Tx, caller: Caller) -> list[Row]:
+    """The external networks that the caller can have floating IPs of; the default one first."""
+    rows = tx.execute(
+        sa.select(network)
+        .where(network.c.external)
+        .order_by(network.c.is_default.desc(), network.c.created_at, network.c.id)
+    )
+    return [n for n in rows if caller.can("get_network", network_actions.target(tx, caller, n))]
 
 
 def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewFloatingIP) -> Row:
@@ -109,20 +151,34 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewFloatingIP) -> Row:
     return row
 
 
-def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: FloatingIPChanges, *, revision: int | None = None) -> Row:
+def update(
+    tx: Tx, cloud: Cloud, caller: Caller, id: str, want: FloatingIPChanges, *, revision: int | None = None
+) -> Row:
     """Lead it to another port, or to none. Raises FloatingIPNotFound, Forbidden, PortNotFound, ExternalGateway…NotFound, Conflict."""
     row = find(tx, caller, id, "update")
     standard.check_revision(row, revision)
     values: dict[str, Any] = given(want, "description")
     if want.port_id is not UNSET:
         if want.port_id:
-            values |= _ends(tx, caller, row.project_id, row.floating_network_id, want.port_id, want.fixed_ip_address or None, id)
+            values |= _ends(
+                tx,
+                caller,
+                row.project_id,
+                row.floating_network_id,
+                want.port_id,
+                want.fixed_ip_address or None,
+                id,
+            )
         else:
             values |= {"port_id": None, "fixed_ip_address": None, "router_id": None}
     elif want.fixed_ip_address:
         if row.port_id is None:
-            raise BadRequest("Bad floatingip request: fixed_ip_address cannot be specified without a port_id.")
-        values |= _ends(tx, caller, row.project_id, row.floating_network_id, row.port_id, want.fixed_ip_address, id)
+            raise BadRequest(
+                "Bad floatingip request: fixed_ip_address cannot be specified without a port_id."
+            )
+        values |= _ends(
+            tx, caller, row.project_id, row.floating_network_id, row.port_id, want.fixed_ip_address, id
+        )
     elif not values:  # upstream: an update that names no port parts it
         values |= {"port_id": None, "fixed_ip_address": None, "router_id": None}
     made = standard.change(tx, cloud, floating_ip, id, values)
@@ -155,20 +211,34 @@ def _tell_servers(tx: Tx, cloud: Cloud, *port_ids: str | None) -> None:
 
 
 def _ends(
-    tx: Tx, caller: Caller, project_id: str, network_id: str, port_id: str, fixed_ip: str | None, floating_ip_id: str | None
+    tx: Tx,
+    caller: Caller,
+    project_id: str,
+    network_id: str,
+    port_id: str,
+    fixed_ip: str | None,
+    floating_ip_id: str | None,
 ) -> dict[str, Any]:
     """Where the floating IP leads: port, address, and the router between the two."""
     inside = port_actions.find(tx, caller, port_id)
-    addresses = [a for a in ports.addresses(tx, [port_id]).get(port_id, []) if ipaddress.ip_address(a.ip_address).version == 4]
+    addresses = [
+        a
+        for a in ports.addresses(tx, [port_id]).get(port_id, [])
+        if ipaddress.ip_address(a.ip_address).version == 4
+    ]
     if fixed_ip is not None:
         wanted = str(address.address(fixed_ip, "fixed_ip_address"))
         addresses = [a for a in addresses if a.ip_address == wanted]
         if not addresses:
             raise BadRequest(f"Bad floatingip request: Port {port_id} does not have fixed ip {fixed_ip}.")
     if not addresses:
-        raise BadRequest(f"Bad floatingip request: Cannot add floating IP to port {port_id} that has no fixed IPv4 addresses.")
+        raise BadRequest(
+            f"Bad floatingip request: Cannot add floating IP to port {port_id} that has no fixed IPv4 addresses."
+        )
     if len(addresses) > 1:
-        raise BadRequest(f"Bad floatingip request: Port {port_id} has multiple fixed IPv4 addresses. Must provide a specific IPv4 address when assigning a floating IP.")
+        raise BadRequest(
+            f"Bad floatingip request: Port {port_id} has multiple fixed IPv4 addresses. Must provide a specific IPv4 address when assigning a floating IP."
+        )
     one = addresses[0]
     db.lock(tx, f"port_floating_ip:{port_id}")
     same = sa.select(floating_ip.c.id).where(

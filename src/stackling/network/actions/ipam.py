@@ -47,7 +47,12 @@ def serves(row: Row, device_owner: str) -> bool:
 
 
 def choose(
-    tx: Tx, network_id: str, subnets: Sequence[Row], mac: str, device_owner: str, wanted: Sequence[WantedIP] | None
+    tx: Tx,
+    network_id: str,
+    subnets: Sequence[Row],
+    mac: str,
+    device_owner: str,
+    wanted: Sequence[WantedIP] | None,
 ) -> list[Fixed]:
     """Addresses for a port, reserved by locks until `keep` writes them.
 
@@ -64,7 +69,9 @@ def choose(
     else:
         fitting = [s for s in subnets if serves(s, device_owner)]
         if subnets and not fitting:
-            raise IpAddressGenerationFailure(f"No subnet of network {network_id} serves ports of type {device_owner!r}.")
+            raise IpAddressGenerationFailure(
+                f"No subnet of network {network_id} serves ports of type {device_owner!r}."
+            )
         # A subnet made for the owner's type goes before those that serve everybody.
         fitting.sort(key=lambda s: not s.service_types)
         for version in (4, 6):
@@ -113,7 +120,13 @@ def _next_free(tx: Tx, row: Row, promised: Sequence[Fixed] = ()) -> str | None:
 
 
 def _asked(
-    tx: Tx, network_id: str, subnets: Sequence[Row], mac: str, want: WantedIP, fixed: list[Fixed], router_port: bool
+    tx: Tx,
+    network_id: str,
+    subnets: Sequence[Row],
+    mac: str,
+    want: WantedIP,
+    fixed: list[Fixed],
+    router_port: bool,
 ) -> Fixed:
     if want.subnet_id is None and want.ip_address is None:
         raise InvalidInput("Invalid input for operation: IP allocation requires subnet_id or ip_address.")
@@ -139,7 +152,9 @@ def _asked(
     if row is None:
         row = next((s for s in subnets if ip_wanted in address.prefix(s.cidr, "cidr")), None)
         if row is None:
-            raise InvalidIpForNetwork(f"IP address {ip_wanted} is not a valid IP for any of the subnets on the specified network.")
+            raise InvalidIpForNetwork(
+                f"IP address {ip_wanted} is not a valid IP for any of the subnets on the specified network."
+            )
     if ip_wanted not in address.prefix(row.cidr, "cidr"):
         raise InvalidIpForSubnet(f"IP address {ip_wanted} is not a valid IP for the specified subnet.")
     ip = str(ip_wanted)
@@ -154,7 +169,9 @@ def _asked(
         raise InvalidIpForSubnet(f"IP address {ip_wanted} is not a valid IP for the specified subnet.")
     db.lock(tx, f"subnet:{row.id}")
     used = tx.execute(
-        sa.select(ip_allocation.c.port_id).where(ip_allocation.c.subnet_id == row.id, ip_allocation.c.ip_address == ip)
+        sa.select(ip_allocation.c.port_id).where(
+            ip_allocation.c.subnet_id == row.id, ip_allocation.c.ip_address == ip
+        )
     ).first()
     if used is not None or any(f.ip_address == ip and f.subnet_id == row.id for f in fixed):
         raise IpAddressAlreadyAllocated(f"IP address {ip} already allocated in subnet {row.id}")
@@ -170,7 +187,12 @@ def keep(tx: Tx, port_id: str, fixed: Sequence[Fixed]) -> None:
 def add(tx: Tx, port_id: str, fixed: Sequence[Fixed], *, position: int = 0) -> None:
     if fixed:
         rows = [
-            {"subnet_id": f.subnet_id, "ip_address": f.ip_address, "port_id": port_id, "position": position + n}
+            {
+                "subnet_id": f.subnet_id,
+                "ip_address": f.ip_address,
+                "port_id": port_id,
+                "position": position + n,
+            }
             for n, f in enumerate(fixed)
         ]
         tx.execute(sa.insert(ip_allocation), rows)

@@ -50,7 +50,9 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewLabel) -> Row:
     """Raises Forbidden."""
     project_id = standard.owner(caller, want)
     caller.may("create_metering_label", standard.target(project_id))
-    return standard.insert(tx, metering_label, standard.fresh(cloud, project_id, want) | {"shared": want.shared})
+    return standard.insert(
+        tx, metering_label, standard.fresh(cloud, project_id, want) | {"shared": want.shared}
+    )
 
 
 def remove(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int | None = None) -> None:
@@ -80,7 +82,9 @@ def create_rule(tx: Tx, cloud: Cloud, caller: Caller, want: NewLabelRule) -> Row
     label = find(tx, caller, want.metering_label_id)
     caller.may("create_metering_label_rule", standard.target(label.project_id))
     if want.direction not in ("ingress", "egress"):
-        raise InvalidInput(f"Invalid input for direction. Reason: '{want.direction[:32]}' is not in ['ingress', 'egress'].")
+        raise InvalidInput(
+            f"Invalid input for direction. Reason: '{want.direction[:32]}' is not in ['ingress', 'egress']."
+        )
     prefixes = {
         name: str(address.prefix(text, name)) if (text := getattr(want, name)) is not None else None
         for name in ("remote_ip_prefix", "source_ip_prefix", "destination_ip_prefix")
@@ -97,8 +101,15 @@ def create_rule(tx: Tx, cloud: Cloud, caller: Caller, want: NewLabelRule) -> Row
         )
         for other in tx.execute(same).scalars():
             if net.overlaps(address.prefix(other, "remote_ip_prefix")):
-                raise MeteringLabelRuleOverlaps(f"Metering label rule with remote_ip_prefix '{net}' overlaps another.")
-    values = {"metering_label_id": label.id, "direction": want.direction, "excluded": want.excluded, **prefixes}
+                raise MeteringLabelRuleOverlaps(
+                    f"Metering label rule with remote_ip_prefix '{net}' overlaps another."
+                )
+    values = {
+        "metering_label_id": label.id,
+        "direction": want.direction,
+        "excluded": want.excluded,
+        **prefixes,
+    }
     return standard.insert(tx, metering_label_rule, standard.fresh(cloud, label.project_id, want) | values)
 
 

@@ -112,7 +112,13 @@ def for_servers(tx: Tx, caller: Caller) -> list[Row]:
     The project's own; those shared with everybody only when it has none (both as upstream).
     """
     order = (network.c.created_at, network.c.id)
-    own = list(tx.execute(sa.select(network).where(network.c.project_id == caller.project_id, ~network.c.external).order_by(*order)))
+    own = list(
+        tx.execute(
+            sa.select(network)
+            .where(network.c.project_id == caller.project_id, ~network.c.external)
+            .order_by(*order)
+        )
+    )
     if own:
         return own
     by_name = rbac.shared_with("network", network.c.id, caller.project_id)
@@ -144,7 +150,9 @@ def insert(tx: Tx, cloud: Cloud, project_id: str, want: NewNetwork, **more: Any)
         "shared": want.shared is True,
         "external": want.external is True,
         "is_default": want.is_default is True,
-        "mtu": want.mtu or _most(cloud, values["network_type"]) if want.mtu is not UNSET else _most(cloud, values["network_type"]),
+        "mtu": want.mtu or _most(cloud, values["network_type"])
+        if want.mtu is not UNSET
+        else _most(cloud, values["network_type"]),
         "port_security_enabled": want.port_security_enabled is not False,
         "dns_domain": want.dns_domain,
         "availability_zone_hints": want.availability_zone_hints,
@@ -162,7 +170,9 @@ def _most(cloud: Cloud, network_type: str) -> int:
 
 def _check_mtu(cloud: Cloud, network_type: str, mtu: int | Unset) -> None:
     if mtu is not UNSET and mtu != 0 and not 68 <= mtu <= _most(cloud, network_type):
-        raise InvalidInput(f"Invalid input for mtu. Reason: '{mtu}' is not from 68 to {_most(cloud, network_type)}.")
+        raise InvalidInput(
+            f"Invalid input for mtu. Reason: '{mtu}' is not from 68 to {_most(cloud, network_type)}."
+        )
 
 
 def _provider(tx: Tx, cloud: Cloud, want: NewNetwork) -> dict[str, Any]:
@@ -170,32 +180,50 @@ def _provider(tx: Tx, cloud: Cloud, want: NewNetwork) -> dict[str, Any]:
     physical = want.physical_network or None
     tag = want.segmentation_id if isinstance(want.segmentation_id, int) else None
     if kind not in ("geneve", "flat", "vlan"):
-        raise InvalidInput(f"Invalid input for operation: provider:network_type {kind[:32]!r} is not supported: geneve, flat or vlan.")
+        raise InvalidInput(
+            f"Invalid input for operation: provider:network_type {kind[:32]!r} is not supported: geneve, flat or vlan."
+        )
     if kind == "geneve":
         if physical is not None:
-            raise InvalidInput("Invalid input for operation: provider:physical_network specified for geneve network.")
+            raise InvalidInput(
+                "Invalid input for operation: provider:physical_network specified for geneve network."
+            )
         return {"network_type": kind, "physical_network": None, "segmentation_id": tag}
     if physical is None:
-        raise InvalidInput(f"Invalid input for operation: provider:physical_network required for {kind} network.")
+        raise InvalidInput(
+            f"Invalid input for operation: provider:physical_network required for {kind} network."
+        )
     if physical not in {e.name for e in cloud.config.network.external}:
-        raise InvalidInput(f"Invalid input for operation: physical_network '{physical[:64]}' unknown for {kind} provider network.")
+        raise InvalidInput(
+            f"Invalid input for operation: physical_network '{physical[:64]}' unknown for {kind} provider network."
+        )
     if kind == "flat" and tag is not None:
-        raise InvalidInput("Invalid input for operation: provider:segmentation_id specified for flat network.")
+        raise InvalidInput(
+            "Invalid input for operation: provider:segmentation_id specified for flat network."
+        )
     if tag is not None and not 1 <= tag <= 4094:
         raise InvalidInput("Invalid input for operation: segmentation_id out of range (1 through 4094).")
     db.lock(tx, f"physical_network:{physical}")
-    used = set(tx.execute(sa.select(network.c.segmentation_id).where(network.c.physical_network == physical)).scalars())
+    used = set(
+        tx.execute(
+            sa.select(network.c.segmentation_id).where(network.c.physical_network == physical)
+        ).scalars()
+    )
     if kind == "vlan" and tag is None:
         tag = next((t for t in range(1, 4095) if t not in used), None)
         if tag is None:
-            raise VlanIdInUse(f"Unable to create the network. No VLAN is left on physical network {physical}.")
+            raise VlanIdInUse(
+                f"Unable to create the network. No VLAN is left on physical network {physical}."
+            )
     if tag in used:
         what = f"The VLAN {tag}" if kind == "vlan" else "The flat network"
         raise VlanIdInUse(f"Unable to create the network. {what} on physical network {physical} is in use.")
     return {"network_type": kind, "physical_network": physical, "segmentation_id": tag}
 
 
-def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: NetworkChanges, *, revision: int | None = None) -> Row:
+def update(
+    tx: Tx, cloud: Cloud, caller: Caller, id: str, want: NetworkChanges, *, revision: int | None = None
+) -> Row:
     """Raises NetworkNotFound, Forbidden, InvalidInput, InvalidSharedSetting, ExternalNetworkInUse."""
     row = find(tx, caller, id, "update")
     standard.check_revision(row, revision)
@@ -203,15 +231,21 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: NetworkChanges, 
     for attr in ("network_type", "physical_network", "segmentation_id"):
         asked = getattr(want, attr)
         if asked is not UNSET and asked != getattr(row, attr):
-            raise InvalidInput(f"Invalid input for operation: Plugin does not support updating provider:{attr}.")
+            raise InvalidInput(
+                f"Invalid input for operation: Plugin does not support updating provider:{attr}."
+            )
     standard.check_names(want, "dns_domain")
     _check_mtu(cloud, row.network_type, want.mtu)
     if want.shared is False and row.shared:
         foreign = sa.select(port.c.id).where(
-            port.c.network_id == id, port.c.project_id != row.project_id, ~port.c.device_owner.like("network:%")
+            port.c.network_id == id,
+            port.c.project_id != row.project_id,
+            ~port.c.device_owner.like("network:%"),
         )
         if tx.execute(foreign.limit(1)).first():
-            raise InvalidSharedSetting(f"Unable to reconfigure sharing settings for network {id}. Multiple projects are using it.")
+            raise InvalidSharedSetting(
+                f"Unable to reconfigure sharing settings for network {id}. Multiple projects are using it."
+            )
     if want.external is False and row.external and _serves_outside(tx, id):
         raise ExternalNetworkInUse(
             f"External network {id} cannot be updated to be made non-external, since it has existing gateway ports."
@@ -219,7 +253,16 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: NetworkChanges, 
     if want.is_default is True:
         tx.execute(sa.update(network).where(network.c.is_default).values(is_default=False))
     values = given(
-        want, "name", "description", "admin_state_up", "shared", "external", "is_default", "mtu", "port_security_enabled", "dns_domain"
+        want,
+        "name",
+        "description",
+        "admin_state_up",
+        "shared",
+        "external",
+        "is_default",
+        "mtu",
+        "port_security_enabled",
+        "dns_domain",
     )
     if values.get("mtu") == 0:
         values["mtu"] = _most(cloud, row.network_type)
@@ -232,15 +275,21 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: NetworkChanges, 
 
 
 def _serves_outside(tx: Tx, id: str) -> bool:
-    if tx.execute(sa.select(floating_ip.c.id).where(floating_ip.c.floating_network_id == id).limit(1)).first():
+    if tx.execute(
+        sa.select(floating_ip.c.id).where(floating_ip.c.floating_network_id == id).limit(1)
+    ).first():
         return True
-    legs = sa.select(port.c.id).where(port.c.network_id == id, port.c.device_owner == "network:router_gateway")
+    legs = sa.select(port.c.id).where(
+        port.c.network_id == id, port.c.device_owner == "network:router_gateway"
+    )
     return tx.execute(legs.limit(1)).first() is not None
 
 
 def wake_routers(tx: Tx, cloud: Cloud, network_id: str) -> None:
     """Have the routers that stand on a network described anew."""
-    legs = sa.select(port.c.device_id).where(port.c.network_id == network_id, port.c.device_owner.like("network:router%"))
+    legs = sa.select(port.c.device_id).where(
+        port.c.network_id == network_id, port.c.device_owner.like("network:router%")
+    )
     for id in set(tx.execute(legs).scalars()):
         jobs.start(tx, "network.router", id, now=cloud.clock.now())
 
@@ -287,11 +336,31 @@ def availability(tx: Tx, ids: Sequence[str]) -> dict[str, list[tuple[Row, int]]]
     """Per network its subnets, each with how many addresses are used."""
     found: dict[str, list[tuple[Row, int]]] = {}
     if ids:
-        used = sa.select(sa.func.count()).select_from(ip_allocation).where(ip_allocation.c.subnet_id == subnet.c.id).scalar_subquery()
-        query = sa.select(subnet, used.label("used")).where(subnet.c.network_id.in_(ids)).order_by(subnet.c.created_at, subnet.c.id)
+        used = (
+            sa.select(sa.func.count())
+            .select_from(ip_allocation)
+            .where(ip_allocation.c.subnet_id == subnet.c.id)
+            .scalar_subquery()
+        )
+        query = (
+            sa.select(subnet, used.label("used"))
+            .where(subnet.c.network_id.in_(ids))
+            .order_by(subnet.c.created_at, subnet.c.id)
+        )
         for row in tx.execute(query):
             found.setdefault(row.network_id, []).append((row, row.used))
     return found
 
 
-__all__ = ["KIND", "NetworkChanges", "NewNetwork", "availability", "create", "find", "for_servers", "remove", "update", "visible"]
+__all__ = [
+    "KIND",
+    "NetworkChanges",
+    "NewNetwork",
+    "availability",
+    "create",
+    "find",
+    "for_servers",
+    "remove",
+    "update",
+    "visible",
+]

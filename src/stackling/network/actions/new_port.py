@@ -133,7 +133,9 @@ def make_mac(tx: Tx, network_id: str, wanted: str | Unset | None) -> str:
                 return mac
     mac = checked_mac(wanted)
     if used(mac):
-        raise MacAddressInUse(f"Unable to complete operation for network {network_id}. The mac address {mac} is in use.")
+        raise MacAddressInUse(
+            f"Unable to complete operation for network {network_id}. The mac address {mac} is in use."
+        )
     return mac
 
 
@@ -141,18 +143,28 @@ def checked_mac(text: str) -> str:
     """Raises InvalidInput."""
     mac = text.lower().replace("-", ":")
     if not _MAC.fullmatch(mac) or int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
-        raise InvalidInput(f"Invalid input for mac_address. Reason: '{text[:64]}' is not a valid MAC address.")
+        raise InvalidInput(
+            f"Invalid input for mac_address. Reason: '{text[:64]}' is not a valid MAC address."
+        )
     return mac
 
 
 def checked_vnic_type(kind: str) -> str:
     if kind not in ("normal",):
-        raise InvalidInput(f"Invalid input for binding:vnic_type. Reason: '{kind[:32]}' is not in ['normal'].")
+        raise InvalidInput(
+            f"Invalid input for binding:vnic_type. Reason: '{kind[:32]}' is not in ['normal']."
+        )
     return kind
 
 
 def port_groups(
-    tx: Tx, cloud: Cloud, caller: Caller | None, project_id: str, wanted: list[str] | Unset | None, secured: bool, owner: str
+    tx: Tx,
+    cloud: Cloud,
+    caller: Caller | None,
+    project_id: str,
+    wanted: list[str] | Unset | None,
+    secured: bool,
+    owner: str,
 ) -> list[str]:
     if owner.startswith("network:"):
         return []
@@ -170,22 +182,31 @@ def port_groups(
 
 def join(tx: Tx, port_id: str, groups: Sequence[str]) -> None:
     if groups:
-        tx.execute(sa.insert(port_security_group), [{"port_id": port_id, "security_group_id": g} for g in groups])
+        tx.execute(
+            sa.insert(port_security_group), [{"port_id": port_id, "security_group_id": g} for g in groups]
+        )
 
 
 def address_pairs(wanted: list[Pair] | Unset | None, secured: bool) -> list[dict[str, Any]]:
     if wanted is UNSET or not wanted:
         return []
     if not secured:
-        raise AddressPairAndPortSecurityRequired("Port Security must be enabled in order to have allowed address pairs on a port.")
+        raise AddressPairAndPortSecurityRequired(
+            "Port Security must be enabled in order to have allowed address pairs on a port."
+        )
     made: list[dict[str, Any]] = []
     if len(wanted) > 10:
         raise InvalidInput("Invalid input for allowed_address_pairs. Reason: at most 10 pairs.")
     for pair in wanted:
         net = address.prefix(pair.ip_address, "allowed_address_pairs")
         if net.is_multicast:
-            raise InvalidInput(f"Invalid input for allowed_address_pairs. Reason: '{pair.ip_address}' is a multicast address.")
-        one = {"ip_address": pair.ip_address, "mac_address": checked_mac(pair.mac_address) if pair.mac_address else None}
+            raise InvalidInput(
+                f"Invalid input for allowed_address_pairs. Reason: '{pair.ip_address}' is a multicast address."
+            )
+        one = {
+            "ip_address": pair.ip_address,
+            "mac_address": checked_mac(pair.mac_address) if pair.mac_address else None,
+        }
         if one in made:
             raise DuplicateAddressPairInRequest(
                 f"Request contains duplicate address pair: mac_address {one['mac_address']} ip_address {one['ip_address']}."
@@ -198,20 +219,32 @@ def dhcp_options(had: list[dict[str, Any]], wanted: list[DHCPOption]) -> list[di
     made = {(o["opt_name"], o["ip_version"]): o for o in had}
     for option in wanted:
         if not option.opt_name or len(option.opt_name) > 64 or option.ip_version not in (4, 6):
-            raise InvalidInput(f"Invalid input for extra_dhcp_opts. Reason: {option.opt_name[:64]!r} for IPv{option.ip_version} is not valid.")
+            raise InvalidInput(
+                f"Invalid input for extra_dhcp_opts. Reason: {option.opt_name[:64]!r} for IPv{option.ip_version} is not valid."
+            )
         key = (option.opt_name, option.ip_version)
         if option.opt_value is None:
             made.pop(key, None)
-        elif not option.opt_value.strip() or len(option.opt_value) > 255 or not option.opt_value.isprintable():
-            raise InvalidInput(f"Invalid input for extra_dhcp_opts. Reason: the value of {option.opt_name!r} is blank, too long or not printable.")
+        elif (
+            not option.opt_value.strip() or len(option.opt_value) > 255 or not option.opt_value.isprintable()
+        ):
+            raise InvalidInput(
+                f"Invalid input for extra_dhcp_opts. Reason: the value of {option.opt_name!r} is blank, too long or not printable."
+            )
         else:
-            made[key] = {"opt_name": option.opt_name, "opt_value": option.opt_value, "ip_version": option.ip_version}
+            made[key] = {
+                "opt_name": option.opt_name,
+                "opt_value": option.opt_value,
+                "ip_version": option.ip_version,
+            }
     return list(made.values())
 
 
 def let_go(tx: Tx, cloud: Cloud, floating_ip_id: str) -> None:
     """Part a floating IP from its port."""
-    standard.change(tx, cloud, floating_ip, floating_ip_id, {"port_id": None, "fixed_ip_address": None, "router_id": None})
+    standard.change(
+        tx, cloud, floating_ip, floating_ip_id, {"port_id": None, "fixed_ip_address": None, "router_id": None}
+    )
     jobs.start(tx, "network.floating_ip", floating_ip_id, now=cloud.clock.now())
 
 
@@ -237,5 +270,3 @@ def erase(tx: Tx, cloud: Cloud, row: Row) -> None:
         jobs.start(tx, network_actions.KIND, row.network_id, now=now)
     elif row.device_owner.startswith("compute:") and row.device_id:
         jobs.wake(tx, "compute.server", row.device_id, now=now)
-
-

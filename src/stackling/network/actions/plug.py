@@ -105,7 +105,9 @@ def faces(tx: Tx, server_ids: Sequence[str]) -> dict[str, Face]:
     """Addresses and security groups of each of the servers; none for a server without ports."""
     found: dict[str, Face] = {}
     for start in range(0, len(server_ids), _AT_ONCE):
-        for id, name, mac, ip, floating, group in tx.execute(_FACES, {"servers": server_ids[start : start + _AT_ONCE]}):
+        for id, name, mac, ip, floating, group in tx.execute(
+            _FACES, {"servers": server_ids[start : start + _AT_ONCE]}
+        ):
             face = found.get(id)
             if face is None:
                 face = found[id] = Face({}, [])
@@ -129,7 +131,9 @@ def plugs_of(tx: Tx, server_ids: Sequence[str], *, metadata: bool = True) -> dic
     for start in range(0, len(server_ids), _AT_ONCE):
         some = list(server_ids[start : start + _AT_ONCE])
         query = sa.select(port).where(port.c.device_id.in_(some), port.c.device_owner.like("compute:%"))
-        for plug in _described(tx, list(tx.execute(query.order_by(port.c.plug_order, port.c.created_at, port.c.id))), metadata):
+        for plug in _described(
+            tx, list(tx.execute(query.order_by(port.c.plug_order, port.c.created_at, port.c.id))), metadata
+        ):
             found[plug.server_id].append(plug)
     return found
 
@@ -169,7 +173,9 @@ def _described(tx: Tx, rows: list[Row], with_metadata: bool) -> list[Plug]:
                 network_id=row.network_id,
                 network_name=nets[row.network_id].name,
                 mtu=nets[row.network_id].mtu,
-                fixed_ips=tuple(_fixed(a.ip_address, subnet_rows[a.subnet_id], ends) for a in addresses.get(row.id, [])),
+                fixed_ips=tuple(
+                    _fixed(a.ip_address, subnet_rows[a.subnet_id], ends) for a in addresses.get(row.id, [])
+                ),
                 floating_ips=tuple(ends.values()),
                 metadata=metadata.get(row.network_id),
                 status="ACTIVE" if row.up and row.admin_state_up else "DOWN",
@@ -220,7 +226,9 @@ def _metadata(tx: Tx, network_ids: list[str], subnet_rows: dict[str, Row]) -> di
         r.network_id: MetadataPort(
             port_id=r.id,
             mac_address=r.mac_address,
-            cidrs=tuple(f"{a.ip_address}/{prefixlen(subnet_rows[a.subnet_id].cidr)}" for a in addresses.get(r.id, [])),
+            cidrs=tuple(
+                f"{a.ip_address}/{prefixlen(subnet_rows[a.subnet_id].cidr)}" for a in addresses.get(r.id, [])
+            ),
         )
         for r in rows
     }

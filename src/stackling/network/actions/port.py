@@ -144,7 +144,9 @@ def _may_set(caller: Caller, rule: str, want: NewPort | PortChanges, whom: dict[
 # -- update and remove -------------------------------------------------------------------------------------------------
 
 
-def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: PortChanges, *, revision: int | None = None) -> Row:
+def update(
+    tx: Tx, cloud: Cloud, caller: Caller, id: str, want: PortChanges, *, revision: int | None = None
+) -> Row:
     """Raises PortNotFound, Forbidden, and what `create` raises."""
     row = find(tx, caller, id, "update")
     standard.check_revision(row, revision)
@@ -154,9 +156,13 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: PortChanges, *, 
     whom = target(row, net)
     owner = row.device_owner if want.device_owner is UNSET else want.device_owner
     if owner != row.device_owner and owner.startswith("network:"):
-        standard.may_set(caller, "update_port", want, {"device_owner": "device_owner"}, {**whom, "device_owner": owner})
+        standard.may_set(
+            caller, "update_port", want, {"device_owner": "device_owner"}, {**whom, "device_owner": owner}
+        )
     _may_set(caller, "update_port", want, whom)
-    values = given(want, "name", "description", "admin_state_up", "device_id", "device_owner", "dns_name", "dns_domain")
+    values = given(
+        want, "name", "description", "admin_state_up", "device_id", "device_owner", "dns_name", "dns_domain"
+    )
     values |= _security(tx, cloud, caller, row, want)
     if want.mac_address is not UNSET and want.mac_address != row.mac_address:
         if row.up:
@@ -181,7 +187,9 @@ def _security(tx: Tx, cloud: Cloud, caller: Caller, row: Row, want: PortChanges)
     secured = row.port_security_enabled if want.port_security_enabled is UNSET else want.port_security_enabled
     have = ports.groups(tx, [row.id]).get(row.id, [])
     if want.security_groups is not UNSET:
-        groups = port_groups(tx, cloud, caller, row.project_id, want.security_groups or [], secured, row.device_owner)
+        groups = port_groups(
+            tx, cloud, caller, row.project_id, want.security_groups or [], secured, row.device_owner
+        )
         if groups != have:
             tx.execute(sa.delete(port_security_group).where(port_security_group.c.port_id == row.id))
             join(tx, row.id, groups)
@@ -189,13 +197,17 @@ def _security(tx: Tx, cloud: Cloud, caller: Caller, row: Row, want: PortChanges)
         raise PortSecurityPortHasSecurityGroup(
             "Port has security group associated. Cannot disable port security or IP address until security group is removed."
         )
-    elif secured and not row.port_security_enabled and not have and not row.device_owner.startswith("network:"):
+    elif (
+        secured and not row.port_security_enabled and not have and not row.device_owner.startswith("network:")
+    ):
         join(tx, row.id, [security_group.ensure_default(tx, cloud, row.project_id)])
     pairs = row.allowed_address_pairs
     if want.allowed_address_pairs is not UNSET:
         pairs = address_pairs(want.allowed_address_pairs, secured)
     elif pairs and not secured:
-        raise AddressPairAndPortSecurityRequired("Port Security must be enabled in order to have allowed address pairs on a port.")
+        raise AddressPairAndPortSecurityRequired(
+            "Port Security must be enabled in order to have allowed address pairs on a port."
+        )
     return {"port_security_enabled": secured, "allowed_address_pairs": pairs}
 
 
@@ -205,10 +217,16 @@ def readdress(tx: Tx, cloud: Cloud, row: Row, mac: str, owner: str, wanted: Sequ
     left, kept, asked = list(have), [], []
     for want in wanted:
         ip = str(address.address(want.ip_address, "fixed_ips")) if want.ip_address else None
-        fits = next((f for f in left if f.ip_address == ip and want.subnet_id in (None, f.subnet_id)), None) if ip else None
+        fits = (
+            next((f for f in left if f.ip_address == ip and want.subnet_id in (None, f.subnet_id)), None)
+            if ip
+            else None
+        )
         if fits is None and ip is None:
             named = {w.ip_address for w in wanted if w.ip_address}
-            fits = next((f for f in left if f.subnet_id == want.subnet_id and f.ip_address not in named), None)
+            fits = next(
+                (f for f in left if f.subnet_id == want.subnet_id and f.ip_address not in named), None
+            )
         if fits is not None:
             left.remove(fits)
             kept.append(fits)
@@ -217,11 +235,30 @@ def readdress(tx: Tx, cloud: Cloud, row: Row, mac: str, owner: str, wanted: Sequ
     rows = subnets.of_networks(tx, [row.network_id]).get(row.network_id, [])
     if left:
         gone = [f.ip_address for f in left]
-        leads = sa.select(floating_ip.c.id).where(floating_ip.c.port_id == row.id, floating_ip.c.fixed_ip_address.in_(gone))
+        leads = sa.select(floating_ip.c.id).where(
+            floating_ip.c.port_id == row.id, floating_ip.c.fixed_ip_address.in_(gone)
+        )
         for id in list(tx.execute(leads).scalars()):
             let_go(tx, cloud, id)
-        tx.execute(sa.delete(ip_allocation).where(ip_allocation.c.port_id == row.id, ip_allocation.c.ip_address.in_(gone)))
-    chosen = ipam.choose(tx, row.network_id, [s for s in rows if not (ipam.is_auto(s) and s.id in {k.subnet_id for k in kept})] if asked else rows, mac, owner, asked) if asked else []
+        tx.execute(
+            sa.delete(ip_allocation).where(
+                ip_allocation.c.port_id == row.id, ip_allocation.c.ip_address.in_(gone)
+            )
+        )
+    chosen = (
+        ipam.choose(
+            tx,
+            row.network_id,
+            [s for s in rows if not (ipam.is_auto(s) and s.id in {k.subnet_id for k in kept})]
+            if asked
+            else rows,
+            mac,
+            owner,
+            asked,
+        )
+        if asked
+        else []
+    )
     ipam.keep(tx, row.id, [*kept, *chosen])
 
 
@@ -242,7 +279,10 @@ def remove(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int | Non
 def seen(tx: Tx, cloud: Cloud, port_id: str, up: bool) -> bool:
     """The fabric says whether the port is up: keep it and wake its server. False: nothing new."""
     changed = tx.execute(
-        sa.update(port).where(port.c.id == port_id, port.c.up != up).values(up=up, updated_at=cloud.clock.now()).returning(port.c.device_id)
+        sa.update(port)
+        .where(port.c.id == port_id, port.c.up != up)
+        .values(up=up, updated_at=cloud.clock.now())
+        .returning(port.c.device_id)
     ).first()
     if changed is None:
         return False

@@ -35,19 +35,32 @@ def own(tx: Tx, cloud: Cloud, caller: Caller) -> dict[str, dict[str, int]]:
     """Of every project that has limits of its own. Raises Forbidden."""
     caller.may("get_quota", standard.target(None))
     projects = tx.execute(
-        sa.select(quota.quota.c.project_id).where(quota.quota.c.service == standard.SERVICE).distinct().order_by(quota.quota.c.project_id)
+        sa.select(quota.quota.c.project_id)
+        .where(quota.quota.c.service == standard.SERVICE)
+        .distinct()
+        .order_by(quota.quota.c.project_id)
     ).scalars()
     return {p: quota.limits(tx, standard.SERVICE, p, standard.default_limits(cloud)) for p in list(projects)}
 
 
-def update(tx: Tx, cloud: Cloud, caller: Caller, project_id: str, wanted: Mapping[str, int], *, check_limit: bool = False) -> dict[str, int]:
+def update(
+    tx: Tx,
+    cloud: Cloud,
+    caller: Caller,
+    project_id: str,
+    wanted: Mapping[str, int],
+    *,
+    check_limit: bool = False,
+) -> dict[str, int]:
     """Raises Forbidden; InvalidInput for a limit below what is used, with `check_limit`."""
     caller.may("update_quota", standard.target(project_id))
     if check_limit:
         used = standard.usage(tx, project_id, tuple(wanted))
         under = [n for n, most in wanted.items() if 0 <= most < used[n]]
         if under:
-            raise InvalidInput(f"Invalid input for operation: the limit of {', '.join(under)} is below what the project uses.")
+            raise InvalidInput(
+                f"Invalid input for operation: the limit of {', '.join(under)} is below what the project uses."
+            )
     quota.set_limits(tx, standard.SERVICE, project_id, wanted)
     return quota.limits(tx, standard.SERVICE, project_id, standard.default_limits(cloud))
 

@@ -70,12 +70,18 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewPolicy) -> Row:
     """Raises NotFound for an object that isn't the caller's, Forbidden, InvalidInput, RbacPolicyExists, QuotaExceeded."""
     project_id = standard.owner(caller, want)
     caller.may("create_rbac_policy", standard.target(project_id))
-    caller.may("create_rbac_policy:target_tenant", standard.target(project_id, target_tenant=want.target_project))
+    caller.may(
+        "create_rbac_policy:target_tenant", standard.target(project_id, target_tenant=want.target_project)
+    )
     kind = OBJECTS.get(want.object_type)
     if kind is None:
-        raise InvalidInput(f"Invalid input for object_type. Reason: '{want.object_type[:32]}' is not in {sorted(OBJECTS)}.")
+        raise InvalidInput(
+            f"Invalid input for object_type. Reason: '{want.object_type[:32]}' is not in {sorted(OBJECTS)}."
+        )
     if want.action not in kind.actions:
-        raise InvalidInput(f"Invalid input for action. Reason: '{want.action[:32]}' is not in {sorted(kind.actions)}.")
+        raise InvalidInput(
+            f"Invalid input for action. Reason: '{want.action[:32]}' is not in {sorted(kind.actions)}."
+        )
     if not want.target_project or len(want.target_project) > 64:
         raise InvalidInput("Invalid input for target_tenant. Reason: names no project.")
     thing = tx.execute(sa.select(kind.table).where(kind.table.c.id == want.object_id)).first()
@@ -99,7 +105,9 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewPolicy) -> Row:
 
 def _check_new(tx: Tx, object_id: str, action: str, target: str) -> None:
     same = sa.select(rbac_policy.c.id).where(
-        rbac_policy.c.object_id == object_id, rbac_policy.c.action == action, rbac_policy.c.target_project == target
+        rbac_policy.c.object_id == object_id,
+        rbac_policy.c.action == action,
+        rbac_policy.c.target_project == target,
     )
     if tx.execute(same).first():
         raise RbacPolicyExists("An RBAC policy already exists with those values.")
@@ -112,10 +120,14 @@ def _show(tx: Tx, cloud: Cloud, row: Row, everybody: bool) -> None:
         standard.change(tx, cloud, table, row.object_id, {column: everybody})
 
 
-def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: PolicyChanges, *, revision: int | None = None) -> Row:
+def update(
+    tx: Tx, cloud: Cloud, caller: Caller, id: str, want: PolicyChanges, *, revision: int | None = None
+) -> Row:
     """Share it with another project instead. Raises RbacPolicyNotFound, Forbidden, RbacPolicyInUse, RbacPolicyExists."""
     row = find(tx, caller, id, "update")
-    caller.may("update_rbac_policy:target_tenant", standard.target(row.project_id, target_tenant=want.target_project))
+    caller.may(
+        "update_rbac_policy:target_tenant", standard.target(row.project_id, target_tenant=want.target_project)
+    )
     if want.target_project == row.target_project:
         return row
     _check_unused(tx, row, but=want.target_project)
@@ -137,7 +149,9 @@ def remove(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int | Non
 def _check_unused(tx: Tx, row: Row, but: str | None = None) -> None:
     query: Any
     if row.object_type == "network" and row.action == SHARED:
-        query = sa.select(port.c.project_id).where(port.c.network_id == row.object_id, ~port.c.device_owner.like("network:%"))
+        query = sa.select(port.c.project_id).where(
+            port.c.network_id == row.object_id, ~port.c.device_owner.like("network:%")
+        )
     elif row.object_type == "network":
         query = (
             sa.select(router.c.project_id)
@@ -154,9 +168,13 @@ def _check_unused(tx: Tx, row: Row, but: str | None = None) -> None:
         return
     users = set(tx.execute(query.distinct()).scalars()) - {row.project_id, ""}
     others = sa.select(rbac_policy.c.target_project).where(
-        rbac_policy.c.object_id == row.object_id, rbac_policy.c.action == row.action, rbac_policy.c.id != row.id
+        rbac_policy.c.object_id == row.object_id,
+        rbac_policy.c.action == row.action,
+        rbac_policy.c.id != row.id,
     )
     still = {*tx.execute(others).scalars(), but}
     lost = users if row.target_project == EVERYBODY else users & {row.target_project}
     if EVERYBODY not in still and lost - still:
-        raise RbacPolicyInUse(f"RBAC policy on object {row.object_id} cannot be removed because other objects depend on it.")
+        raise RbacPolicyInUse(
+            f"RBAC policy on object {row.object_id} cannot be removed because other objects depend on it."
+        )

@@ -120,11 +120,19 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewRouter) -> Row:
     return row
 
 
-def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: RouterChanges, *, revision: int | None = None) -> Row:
+def update(
+    tx: Tx, cloud: Cloud, caller: Caller, id: str, want: RouterChanges, *, revision: int | None = None
+) -> Row:
     """Raises RouterNotFound, Forbidden, and what gateway and routes may be refused for."""
     row = find(tx, caller, id, "update")
     standard.check_revision(row, revision)
-    standard.may_set(caller, "update_router", want, {"distributed": "distributed", "ha": "ha"}, standard.target(row.project_id))
+    standard.may_set(
+        caller,
+        "update_router",
+        want,
+        {"distributed": "distributed", "ha": "ha"},
+        standard.target(row.project_id),
+    )
     db.lock(tx, f"router:{id}")
     if want.gateway is not UNSET:
         row = _set_gateway(tx, cloud, caller, row, want.gateway, "update_router")
@@ -144,7 +152,9 @@ def remove(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int | Non
     row = find(tx, caller, id, "delete")
     standard.check_revision(row, revision)
     db.lock(tx, f"router:{id}")
-    if tx.execute(sa.select(port.c.id).where(port.c.device_id == id, port.c.device_owner == INTERFACE).limit(1)).first():
+    if tx.execute(
+        sa.select(port.c.id).where(port.c.device_id == id, port.c.device_owner == INTERFACE).limit(1)
+    ).first():
         raise RouterInUse(f"Router {id} still has ports")
     if row.gateway_port_id:
         _drop_gateway(tx, cloud, row)
@@ -159,7 +169,11 @@ def remove(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int | Non
 def _set_gateway(tx: Tx, cloud: Cloud, caller: Caller, row: Row, want: Gateway | None, rule: str) -> Row:
     whom = standard.target(row.project_id)
     caller.may(f"{rule}:external_gateway_info", whom)
-    if want is None or want.network_id is None or (want.network_id is UNSET and want.external_fixed_ips is UNSET and want.enable_snat is UNSET):
+    if (
+        want is None
+        or want.network_id is None
+        or (want.network_id is UNSET and want.external_fixed_ips is UNSET and want.enable_snat is UNSET)
+    ):
         if row.gateway_port_id:
             _drop_gateway(tx, cloud, row)
         return standard.change(tx, cloud, router, row.id, {"gateway_port_id": None, "enable_snat": True})
@@ -168,7 +182,9 @@ def _set_gateway(tx: Tx, cloud: Cloud, caller: Caller, row: Row, want: Gateway |
     if want.external_fixed_ips is not UNSET and want.external_fixed_ips:
         caller.may(f"{rule}:external_gateway_info:external_fixed_ips", whom)
     now_at = ports.by_id(tx, row.gateway_port_id) if row.gateway_port_id else None
-    network_id = want.network_id if isinstance(want.network_id, str) else now_at.network_id if now_at else None
+    network_id = (
+        want.network_id if isinstance(want.network_id, str) else now_at.network_id if now_at else None
+    )
     if network_id is None:
         raise BadRequest("Bad router request: external_gateway_info needs a network_id.")
     net = networks.by_id(tx, network_id)
@@ -177,7 +193,11 @@ def _set_gateway(tx: Tx, cloud: Cloud, caller: Caller, row: Row, want: Gateway |
     if not net.external:
         raise BadRequest(f"Bad router request: Network {network_id} is not an external network.")
     values: dict[str, Any] = {} if want.enable_snat is UNSET else {"enable_snat": want.enable_snat}
-    wanted = want.external_fixed_ips if isinstance(want.external_fixed_ips, list) and want.external_fixed_ips else UNSET
+    wanted = (
+        want.external_fixed_ips
+        if isinstance(want.external_fixed_ips, list) and want.external_fixed_ips
+        else UNSET
+    )
     if now_at is not None and now_at.network_id != network_id:
         _drop_gateway(tx, cloud, row)
         now_at = None
@@ -185,7 +205,9 @@ def _set_gateway(tx: Tx, cloud: Cloud, caller: Caller, row: Row, want: Gateway |
         if not subnets.of_networks(tx, [network_id]):
             raise BadRequest(f"Bad router request: Network {network_id} has no subnet.")
         _check_overlap_outside(tx, row, network_id)
-        new = new_port.NewPort(network_id=network_id, device_id=row.id, device_owner=GATEWAY, fixed_ips=wanted)
+        new = new_port.NewPort(
+            network_id=network_id, device_id=row.id, device_owner=GATEWAY, fixed_ips=wanted
+        )
         made = new_port.insert(tx, cloud, caller, net, "", new)
         values["gateway_port_id"] = made.id
     elif wanted is not UNSET:
@@ -234,7 +256,9 @@ def _check_overlap(new: Row, present: Sequence[Row], router_id: str) -> None:
         if other.id == new.id:
             raise BadRequest(f"Bad router request: Router already has a port on subnet {new.id}.")
         if net.overlaps(address.prefix(other.cidr, "cidr")):
-            raise BadRequest(f"Bad router request: Cidr {new.cidr} of subnet {new.id} overlaps with cidr {other.cidr} of subnet {other.id}.")
+            raise BadRequest(
+                f"Bad router request: Cidr {new.cidr} of subnet {new.id} overlaps with cidr {other.cidr} of subnet {other.id}."
+            )
 
 
 def _guard_leg(tx: Tx, caller: Caller, id: str, rule: str) -> Row:
@@ -250,7 +274,11 @@ def add_interface(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: Leg) -> d
     if (want.subnet_id is None) == (want.port_id is None):
         raise BadRequest("Bad router request: Either subnet_id or port_id must be specified, and not both.")
     present = [*_inner_subnets(tx, id), *_outer_subnets(tx, row)]
-    leg, added = _leg_by_port(tx, cloud, caller, row, want.port_id, present) if want.port_id else _leg_by_subnet(tx, cloud, caller, row, str(want.subnet_id), present)
+    leg, added = (
+        _leg_by_port(tx, cloud, caller, row, want.port_id, present)
+        if want.port_id
+        else _leg_by_subnet(tx, cloud, caller, row, str(want.subnet_id), present)
+    )
     standard.touch(tx, cloud, router, id)
     jobs.start(tx, KIND, id, now=cloud.clock.now())
     return _answer(row, leg, added)
@@ -261,10 +289,14 @@ def _outer_subnets(tx: Tx, row: Row) -> list[Row]:
     return subnets.of_networks(tx, [leg.network_id]).get(leg.network_id, []) if leg is not None else []
 
 
-def _leg_by_port(tx: Tx, cloud: Cloud, caller: Caller, row: Row, port_id: str, present: Sequence[Row]) -> tuple[Row, list[str]]:
+def _leg_by_port(
+    tx: Tx, cloud: Cloud, caller: Caller, row: Row, port_id: str, present: Sequence[Row]
+) -> tuple[Row, list[str]]:
     leg = port_actions.find(tx, caller, port_id)
     if leg.device_id:
-        raise PortInUse(f"Unable to complete operation on port {port_id} for network {leg.network_id}. Port already has an attached device {leg.device_id}.")
+        raise PortInUse(
+            f"Unable to complete operation on port {port_id} for network {leg.network_id}. Port already has an attached device {leg.device_id}."
+        )
     addresses = ports.addresses(tx, [port_id]).get(port_id, [])
     if not addresses:
         raise BadRequest("Bad router request: Router port must have at least one fixed IP.")
@@ -282,27 +314,43 @@ def _leg_by_port(tx: Tx, cloud: Cloud, caller: Caller, row: Row, port_id: str, p
     return leg, [a.subnet_id for a in addresses]
 
 
-def _leg_by_subnet(tx: Tx, cloud: Cloud, caller: Caller, row: Row, subnet_id: str, present: Sequence[Row]) -> tuple[Row, list[str]]:
+def _leg_by_subnet(
+    tx: Tx, cloud: Cloud, caller: Caller, row: Row, subnet_id: str, present: Sequence[Row]
+) -> tuple[Row, list[str]]:
     inside = subnet_actions.find(tx, caller, subnet_id)
     if not inside.gateway_ip:
         raise BadRequest("Bad router request: Subnet for router interface must have a gateway IP.")
     net = networks.by_id(tx, inside.network_id)
     assert net is not None
-    if net.project_id != row.project_id and not caller.is_admin and not network_actions.target(tx, caller, net)["shared"]:
+    if (
+        net.project_id != row.project_id
+        and not caller.is_admin
+        and not network_actions.target(tx, caller, net)["shared"]
+    ):
         raise SubnetNotFound(f"Subnet {subnet_id} could not be found.")
     _check_overlap(inside, present, row.id)
-    taken = sa.select(ip_allocation.c.port_id).where(ip_allocation.c.subnet_id == subnet_id, ip_allocation.c.ip_address == inside.gateway_ip)
+    taken = sa.select(ip_allocation.c.port_id).where(
+        ip_allocation.c.subnet_id == subnet_id, ip_allocation.c.ip_address == inside.gateway_ip
+    )
     if tx.execute(taken).first():
-        raise IpAddressAlreadyAllocated(f"IP address {inside.gateway_ip} already allocated in subnet {subnet_id}")
+        raise IpAddressAlreadyAllocated(
+            f"IP address {inside.gateway_ip} already allocated in subnet {subnet_id}"
+        )
     if inside.ip_version == 6:  # further IPv6 prefixes of a network share the router's port there
-        for leg in tx.execute(sa.select(port).where(port.c.device_id == row.id, port.c.device_owner == INTERFACE, port.c.network_id == net.id)):
+        for leg in tx.execute(
+            sa.select(port).where(
+                port.c.device_id == row.id, port.c.device_owner == INTERFACE, port.c.network_id == net.id
+            )
+        ):
             addresses = ports.addresses(tx, [leg.id]).get(leg.id, [])
             if all(ipaddress.ip_address(a.ip_address).version == 6 for a in addresses):
                 ipam.add(tx, leg.id, [Fixed(subnet_id, inside.gateway_ip)], position=len(addresses))
                 new_port.described_anew(tx, cloud, leg)
                 return leg, [subnet_id]
     want = new_port.NewPort(network_id=net.id, device_id=row.id, device_owner=INTERFACE)
-    leg = new_port.insert(tx, cloud, caller, net, row.project_id, want, fixed=[Fixed(subnet_id, inside.gateway_ip)])
+    leg = new_port.insert(
+        tx, cloud, caller, net, row.project_id, want, fixed=[Fixed(subnet_id, inside.gateway_ip)]
+    )
     return leg, [subnet_id]
 
 
@@ -340,7 +388,11 @@ def remove_interface(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: Leg) -
     for subnet_id in subnet_ids:
         _check_unused(tx, row, leg, subnet_id)
     if want.port_id is None and len(held.get(leg.id, [])) > 1:
-        tx.execute(sa.delete(ip_allocation).where(ip_allocation.c.port_id == leg.id, ip_allocation.c.subnet_id == want.subnet_id))
+        tx.execute(
+            sa.delete(ip_allocation).where(
+                ip_allocation.c.port_id == leg.id, ip_allocation.c.subnet_id == want.subnet_id
+            )
+        )
         new_port.described_anew(tx, cloud, leg)
     else:
         new_port.erase(tx, cloud, leg)
@@ -354,7 +406,10 @@ def _check_unused(tx: Tx, row: Row, leg: Row, subnet_id: str) -> None:
         sa.select(floating_ip.c.id)
         .join(
             ip_allocation,
-            sa.and_(ip_allocation.c.port_id == floating_ip.c.port_id, ip_allocation.c.ip_address == floating_ip.c.fixed_ip_address),
+            sa.and_(
+                ip_allocation.c.port_id == floating_ip.c.port_id,
+                ip_allocation.c.ip_address == floating_ip.c.fixed_ip_address,
+            ),
         )
         .where(floating_ip.c.router_id == row.id, ip_allocation.c.subnet_id == subnet_id)
     )
@@ -376,10 +431,16 @@ def _check_unused(tx: Tx, row: Row, leg: Row, subnet_id: str) -> None:
 
 def _checked_routes(tx: Tx, row: Row, wanted: Sequence[Route]) -> list[dict[str, str]]:
     if len(wanted) > _MOST_ROUTES:
-        raise RoutesExhausted(f"Unable to complete operation for {row.id}. The number of routes exceeds the maximum {_MOST_ROUTES}.")
+        raise RoutesExhausted(
+            f"Unable to complete operation for {row.id}. The number of routes exceeds the maximum {_MOST_ROUTES}."
+        )
     made = subnet_actions.routes(wanted, "routes", most=_MOST_ROUTES)
     near = [address.prefix(s.cidr, "cidr") for s in [*_inner_subnets(tx, row.id), *_outer_subnets(tx, row)]]
-    own = {a.ip_address for held in ports.addresses(tx, [p.id for p in ports.of_device(tx, row.id)]).values() for a in held}
+    own = {
+        a.ip_address
+        for held in ports.addresses(tx, [p.id for p in ports.of_device(tx, row.id)]).values()
+        for a in held
+    }
     for route in made:
         hop = ipaddress.ip_address(route["nexthop"])
         if not any(hop in net for net in near):
@@ -389,7 +450,9 @@ def _checked_routes(tx: Tx, row: Row, wanted: Sequence[Route]) -> list[dict[str,
     return made
 
 
-def change_routes(tx: Tx, cloud: Cloud, caller: Caller, id: str, wanted: Sequence[Route], *, add: bool) -> Row:
+def change_routes(
+    tx: Tx, cloud: Cloud, caller: Caller, id: str, wanted: Sequence[Route], *, add: bool
+) -> Row:
     """Add routes to those there are, or take some away; both are fine with what is so already."""
     row = find(tx, caller, id)
     caller.may("add_extraroutes" if add else "remove_extraroutes", standard.target(row.project_id))
@@ -401,7 +464,9 @@ def change_routes(tx: Tx, cloud: Cloud, caller: Caller, id: str, wanted: Sequenc
         _checked_routes(tx, row, wanted)
         left = [*row.routes, *[r for r in named if r not in row.routes]]
         if len(left) > _MOST_ROUTES:
-            raise RoutesExhausted(f"Unable to complete operation for {id}. The number of routes exceeds the maximum {_MOST_ROUTES}.")
+            raise RoutesExhausted(
+                f"Unable to complete operation for {id}. The number of routes exceeds the maximum {_MOST_ROUTES}."
+            )
     made = standard.change(tx, cloud, router, id, {"routes": left})
     jobs.start(tx, KIND, id, now=cloud.clock.now())
     return made

@@ -93,7 +93,8 @@ def _target(tx: Tx, caller: Caller, row: Any) -> dict[str, Any]:
 def shared_ids(tx: Tx, caller: Caller, group_ids: Sequence[str]) -> set[str]:
     """Those of the groups that are shared with the caller's project, or with everybody."""
     query = sa.select(rbac_policy.c.object_id).where(
-        rbac_policy.c.object_id.in_(group_ids), rbac_policy.c.target_project.in_([EVERYBODY, caller.project_id or ""])
+        rbac_policy.c.object_id.in_(group_ids),
+        rbac_policy.c.target_project.in_([EVERYBODY, caller.project_id or ""]),
     )
     return set(tx.execute(query).scalars())
 
@@ -102,18 +103,23 @@ def visible(caller: Caller) -> ColumnElement[bool] | None:
     if standard.sees_all(caller, "security_group"):
         return None
     given_us = sa.select(rbac_policy.c.object_id).where(
-        rbac_policy.c.object_type == "security_group", rbac_policy.c.target_project.in_([EVERYBODY, caller.project_id or ""])
+        rbac_policy.c.object_type == "security_group",
+        rbac_policy.c.target_project.in_([EVERYBODY, caller.project_id or ""]),
     )
     return sa.or_(security_group.c.project_id == caller.project_id, security_group.c.id.in_(given_us))
 
 
 def ensure_default(tx: Tx, cloud: Cloud, project_id: str) -> str:
     """The id of the project's `default` group, made now if it is the first time that the project needs one."""
-    found = tx.execute(sa.select(security_group.c.id).where(security_group.c.default_of == project_id)).scalar()
+    found = tx.execute(
+        sa.select(security_group.c.id).where(security_group.c.default_of == project_id)
+    ).scalar()
     if found is not None:
         return str(found)
     db.lock(tx, f"default_security_group:{project_id}")
-    found = tx.execute(sa.select(security_group.c.id).where(security_group.c.default_of == project_id)).scalar()
+    found = tx.execute(
+        sa.select(security_group.c.id).where(security_group.c.default_of == project_id)
+    ).scalar()
     if found is not None:
         return str(found)
     want = NewGroup(name="default", description="Default security group")
@@ -126,9 +132,14 @@ def _insert(tx: Tx, cloud: Cloud, project_id: str, want: NewGroup, *, default_of
         {**standard.fresh(cloud, project_id, want), "state": State.BUILD, "stateful": want.stateful, "default_of": default_of},
     )  # fmt: skip
     plain = standard.fresh(cloud, project_id, New())
-    rules = [{"direction": "egress", "ethertype": family, "remote_group_id": None} for family in ("IPv4", "IPv6")]
+    rules = [
+        {"direction": "egress", "ethertype": family, "remote_group_id": None} for family in ("IPv4", "IPv6")
+    ]
     if default_of:
-        rules += [{"direction": "ingress", "ethertype": family, "remote_group_id": row.id} for family in ("IPv4", "IPv6")]
+        rules += [
+            {"direction": "ingress", "ethertype": family, "remote_group_id": row.id}
+            for family in ("IPv4", "IPv6")
+        ]
     tx.execute(
         sa.insert(security_group_rule),
         [{**plain, **rule, "id": ids.uuid4(), "security_group_id": row.id} for rule in rules],
@@ -148,7 +159,9 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewGroup) -> Row:
     return _insert(tx, cloud, project_id, want)
 
 
-def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: GroupChanges, *, revision: int | None = None) -> Row:
+def update(
+    tx: Tx, cloud: Cloud, caller: Caller, id: str, want: GroupChanges, *, revision: int | None = None
+) -> Row:
     """Raises SecurityGroupNotFound, Forbidden, SecurityGroupCannotUpdateDefault, SecurityGroupInUse."""
     row = find(tx, caller, id, "update")
     standard.check_revision(row, revision)
@@ -164,7 +177,11 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: GroupChanges, *,
 
 
 def _used_by(tx: Tx, id: str) -> list[str]:
-    query = sa.select(port_security_group.c.port_id).where(port_security_group.c.security_group_id == id).limit(20)
+    query = (
+        sa.select(port_security_group.c.port_id)
+        .where(port_security_group.c.security_group_id == id)
+        .limit(20)
+    )
     return list(tx.execute(query).scalars())
 
 
@@ -181,7 +198,9 @@ def remove(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int | Non
         security_group_rule.c.remote_group_id == id, security_group_rule.c.security_group_id != id
     )
     others = set(tx.execute(referring).scalars())
-    tx.execute(sa.delete(security_group).where(security_group.c.id == id))  # rules that name it go as well, as upstream
+    tx.execute(
+        sa.delete(security_group).where(security_group.c.id == id)
+    )  # rules that name it go as well, as upstream
     sharing.forget(tx, id)
     standard.forget_tags(tx, [id])
     for other in {id, *others}:
@@ -198,7 +217,9 @@ def resolve(tx: Tx, cloud: Cloud, caller: Caller, names_or_ids: Sequence[str]) -
     if "default" in names_or_ids and caller.project_id:
         ensure_default(tx, cloud, caller.project_id)
     named = sa.or_(security_group.c.name.in_(names_or_ids), security_group.c.id.in_(names_or_ids))
-    mine = sa.select(security_group.c.id, security_group.c.name).where(named, security_group.c.project_id == caller.project_id)
+    mine = sa.select(security_group.c.id, security_group.c.name).where(
+        named, security_group.c.project_id == caller.project_id
+    )
     rows = list(tx.execute(mine))
     by_id = {r.id: r.id for r in rows}
     found: list[str] = []
@@ -207,7 +228,9 @@ def resolve(tx: Tx, cloud: Cloud, caller: Caller, names_or_ids: Sequence[str]) -
         if not fits:
             raise NotFound(f"Security group {text[:255]} not found.")
         if len(fits) > 1:
-            raise BadRequest(f"Multiple security groups found matching '{text[:255]}'. Use an ID to be more specific.")
+            raise BadRequest(
+                f"Multiple security groups found matching '{text[:255]}'. Use an ID to be more specific."
+            )
         if fits[0] not in found:
             found.append(fits[0])
     return found
@@ -217,10 +240,19 @@ def check_usable(tx: Tx, caller: Caller, group_ids: Sequence[str], project_id: s
     """Whether a port of the project may be in these groups. Raises SecurityGroupNotFound."""
     if not group_ids:
         return
-    rows = {r.id: r for r in tx.execute(sa.select(security_group.c.id, security_group.c.project_id).where(security_group.c.id.in_(group_ids)))}
+    rows = {
+        r.id: r
+        for r in tx.execute(
+            sa.select(security_group.c.id, security_group.c.project_id).where(
+                security_group.c.id.in_(group_ids)
+            )
+        )
+    }
     for id in group_ids:
         row = rows.get(id)
-        if row is None or (row.project_id != project_id and not caller.can("get_security_group", _target(tx, caller, row))):
+        if row is None or (
+            row.project_id != project_id and not caller.can("get_security_group", _target(tx, caller, row))
+        ):
             raise SecurityGroupNotFound(f"Security group {id[:64]} does not exist")
 
 
@@ -270,7 +302,11 @@ def create_rule(tx: Tx, cloud: Cloud, caller: Caller, want: NewRule) -> Row:
     """Raises SecurityGroupNotFound, SecurityGroupRuleExists, QuotaExceeded, and a BadRequest that names what is wrong."""
     group = find(tx, caller, want.security_group_id)
     project_id = group.project_id
-    if UNSET not in (want.project_id, want.tenant_id) or want.project_id is not UNSET or want.tenant_id is not UNSET:
+    if (
+        UNSET not in (want.project_id, want.tenant_id)
+        or want.project_id is not UNSET
+        or want.tenant_id is not UNSET
+    ):
         project_id = standard.owner(caller, want)
     caller.may("create_security_group_rule", standard.target(project_id))
     values = _checked(want)
@@ -281,12 +317,16 @@ def create_rule(tx: Tx, cloud: Cloud, caller: Caller, want: NewRule) -> Row:
     standard.check_quota(tx, cloud, project_id, security_group_rule=1)
     db.lock(tx, f"security_group:{group.id}")
     same = [security_group_rule.c[name].is_not_distinct_from(value) for name, value in values.items()]
-    twin = sa.select(security_group_rule.c.id).where(security_group_rule.c.security_group_id == group.id, *same)
+    twin = sa.select(security_group_rule.c.id).where(
+        security_group_rule.c.security_group_id == group.id, *same
+    )
     already = tx.execute(twin).first()
     if already:
         raise SecurityGroupRuleExists(f"Security group rule already exists. Rule id is {already.id}.")
     row = standard.insert(
-        tx, security_group_rule, {**standard.fresh(cloud, project_id, want), **values, "security_group_id": group.id}
+        tx,
+        security_group_rule,
+        {**standard.fresh(cloud, project_id, want), **values, "security_group_id": group.id},
     )
     standard.touch(tx, cloud, security_group, group.id)
     jobs.start(tx, KIND, group.id, now=cloud.clock.now())
@@ -294,16 +334,25 @@ def create_rule(tx: Tx, cloud: Cloud, caller: Caller, want: NewRule) -> Row:
 
 
 def _checked(want: NewRule) -> dict[str, Any]:
-    direction, family = want.direction, {"ipv4": "IPv4", "ipv6": "IPv6"}.get((want.ethertype or "IPv4").lower())
+    direction, family = (
+        want.direction,
+        {"ipv4": "IPv4", "ipv6": "IPv6"}.get((want.ethertype or "IPv4").lower()),
+    )
     if direction not in ("ingress", "egress"):
-        raise InvalidInput(f"Invalid input for direction. Reason: '{direction[:32]}' is not in ['ingress', 'egress'].")
+        raise InvalidInput(
+            f"Invalid input for direction. Reason: '{direction[:32]}' is not in ['ingress', 'egress']."
+        )
     if family is None:
-        raise InvalidInput(f"Invalid input for ethertype. Reason: '{str(want.ethertype)[:32]}' is not in ['IPv4', 'IPv6'].")
+        raise InvalidInput(
+            f"Invalid input for ethertype. Reason: '{str(want.ethertype)[:32]}' is not in ['IPv4', 'IPv6']."
+        )
     protocol = _protocol(want.protocol)
     low, high = _port(want.port_range_min, "port_range_min"), _port(want.port_range_max, "port_range_max")
     _check_ports(number(protocol), protocol, low, high)
     if number(protocol) == 58 and family == "IPv4":
-        raise SecurityGroupRuleParameterConflict(f"Conflicting value ethertype {family} for protocol {protocol}")
+        raise SecurityGroupRuleParameterConflict(
+            f"Conflicting value ethertype {family} for protocol {protocol}"
+        )
     remotes = (want.remote_ip_prefix, want.remote_group_id, want.remote_address_group_id)
     if sum(r is not None for r in remotes) > 1:
         raise SecurityGroupRemoteGroupAndRemoteIpPrefix(
@@ -313,7 +362,9 @@ def _checked(want: NewRule) -> dict[str, Any]:
     if want.remote_ip_prefix is not None:
         net = address.prefix(want.remote_ip_prefix, "remote_ip_prefix")
         if f"IPv{net.version}" != family:
-            raise SecurityGroupRuleParameterConflict(f"Conflicting value ethertype {family} for CIDR {want.remote_ip_prefix}")
+            raise SecurityGroupRuleParameterConflict(
+                f"Conflicting value ethertype {family} for CIDR {want.remote_ip_prefix}"
+            )
         # The user's own spelling is kept; `normalized_cidr` shows it without host bits.
         remote = want.remote_ip_prefix if "/" in want.remote_ip_prefix else str(net)
     return {
@@ -343,7 +394,12 @@ def _port(given: int | str | None, field: str) -> int | None:
     if given is None or given == "":
         return None
     text = str(given)
-    if isinstance(given, bool) or not text.lstrip("-").isascii() or not text.lstrip("-").isdigit() or len(text) > 9:
+    if (
+        isinstance(given, bool)
+        or not text.lstrip("-").isascii()
+        or not text.lstrip("-").isdigit()
+        or len(text) > 9
+    ):
         raise SecurityGroupInvalidPortValue(f"Invalid value for port {text[:32]}")
     if not -1 <= int(text) <= 65535:
         raise SecurityGroupInvalidPortValue(f"Invalid value for port {text} ({field})")
@@ -362,7 +418,9 @@ def _check_ports(protocol: int | None, name: str | None, low: int | None, high: 
                     f"Invalid value for ICMP {field} (port_range_{'min' if field == 'type' else 'max'}) {value}. It must be 0 to 255."
                 )
         if low is None:
-            raise SecurityGroupMissingIcmpType(f"ICMP code (port-range-max) {high} is provided but ICMP type (port-range-min) is missing.")
+            raise SecurityGroupMissingIcmpType(
+                f"ICMP code (port-range-max) {high} is provided but ICMP type (port-range-min) is missing."
+            )
         return
     if protocol not in _WITH_PORTS:
         raise SecurityGroupInvalidProtocolType(f"Port range cannot be specified for protocol {name}.")

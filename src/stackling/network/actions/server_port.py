@@ -59,7 +59,9 @@ def create_for_server(
     )
     if fixed_ip:
         want.fixed_ips = [WantedIP(ip_address=fixed_ip)]
-    return insert(tx, cloud, None, net, project_id, want, created_by_server=True, plug_order=_next_order(tx, server_id))
+    return insert(
+        tx, cloud, None, net, project_id, want, created_by_server=True, plug_order=_next_order(tx, server_id)
+    )
 
 
 def _next_order(tx: Tx, server_id: str) -> int:
@@ -68,7 +70,14 @@ def _next_order(tx: Tx, server_id: str) -> int:
 
 
 def take_for_server(
-    tx: Tx, cloud: Cloud, caller: Caller, port_id: str, *, server_id: str, host: str | None = None, availability_zone: str = "nova"
+    tx: Tx,
+    cloud: Cloud,
+    caller: Caller,
+    port_id: str,
+    *,
+    server_id: str,
+    host: str | None = None,
+    availability_zone: str = "nova",
 ) -> Row:
     """An existing port becomes the server's. Raises PortNotFound, PortInUse (a Conflict)."""
     row = ports.by_id(tx, port_id)
@@ -101,7 +110,11 @@ def bind(tx: Tx, cloud: Cloud, server_id: str, host: str) -> None:
     """The server runs, or will run, on `host`: its ports may be plugged there and nowhere else."""
     moved = tx.execute(
         sa.update(port)
-        .where(port.c.device_id == server_id, port.c.device_owner.like("compute:%"), port.c.host.is_distinct_from(host))
+        .where(
+            port.c.device_id == server_id,
+            port.c.device_owner.like("compute:%"),
+            port.c.host.is_distinct_from(host),
+        )
         .values(host=host, updated_at=cloud.clock.now(), revision_number=port.c.revision_number + 1)
         .returning(*port.c)
     )
@@ -117,7 +130,14 @@ def release(tx: Tx, cloud: Cloud, port_id: str, server_id: str) -> None:
     if row.created_by_server:
         erase(tx, cloud, row)
         return
-    values: dict[str, Any] = {"device_id": "", "device_owner": "", "host": None, "profile": {}, "up": False, "plug_order": 0}
+    values: dict[str, Any] = {
+        "device_id": "",
+        "device_owner": "",
+        "host": None,
+        "profile": {},
+        "up": False,
+        "plug_order": 0,
+    }
     described_anew(tx, cloud, standard.change(tx, cloud, port, port_id, values))
 
 
@@ -137,5 +157,8 @@ def devices_with_address(pattern: str, ip_version: int) -> sa.Select[tuple[str]]
     return (
         sa.select(port.c.device_id)
         .join(ip_allocation, ip_allocation.c.port_id == port.c.id)
-        .where(ip_allocation.c.ip_address.regexp_match(pattern), ip_allocation.c.ip_address.like("%:%" if ip_version == 6 else "%.%"))
+        .where(
+            ip_allocation.c.ip_address.regexp_match(pattern),
+            ip_allocation.c.ip_address.like("%:%" if ip_version == 6 else "%.%"),
+        )
     )

@@ -85,7 +85,9 @@ def target(project_id: str | None, **attributes: Any) -> dict[str, Any]:
     return {"project_id": project_id, "tenant_id": project_id, **attributes}
 
 
-def may_set(caller: Caller, rule: str, want: Struct, names: Mapping[str, str], whom: Mapping[str, Any]) -> None:
+def may_set(
+    caller: Caller, rule: str, want: Struct, names: Mapping[str, str], whom: Mapping[str, Any]
+) -> None:
     """Guard single attributes: for each of `names` (attribute → its name in the policy) that is set, `rule:name`.
 
     Raises Forbidden.
@@ -131,7 +133,9 @@ def insert(tx: Tx, table: Table, values: Mapping[str, Any]) -> Row:
 def change(tx: Tx, cloud: Cloud, table: Table, id: str, values: Mapping[str, Any]) -> Row:
     """Set `values`, count the revision up, and return the row as it is now."""
     more = {"updated_at": cloud.clock.now(), "revision_number": table.c.revision_number + 1}
-    return tx.execute(sa.update(table).where(table.c.id == id).values(**values, **more).returning(*table.c)).one()
+    return tx.execute(
+        sa.update(table).where(table.c.id == id).values(**values, **more).returning(*table.c)
+    ).one()
 
 
 def touch(tx: Tx, cloud: Cloud, table: Table, id: str) -> None:

@@ -121,7 +121,9 @@ def insert(tx: Tx, cloud: Cloud, caller: Caller | None, net: Row, project_id: st
     cidr, pool_id = _cidr(tx, caller, project_id, want)
     version = cidr.version
     if want.ip_version not in (UNSET, None, version):
-        raise InvalidInput(f"Invalid input for operation: cidr {cidr} does not match the ip_version '{want.ip_version}'.")
+        raise InvalidInput(
+            f"Invalid input for operation: cidr {cidr} does not match the ip_version '{want.ip_version}'."
+        )
     present = subnets.of_networks(tx, [net.id]).get(net.id, [])
     for other in present:
         if address.prefix(other.cidr, "cidr").overlaps(cidr):
@@ -158,7 +160,9 @@ def insert(tx: Tx, cloud: Cloud, caller: Caller | None, net: Row, project_id: st
     return row
 
 
-def _cidr(tx: Tx, caller: Caller | None, project_id: str, want: NewSubnet) -> tuple[address.Prefix, str | None]:
+def _cidr(
+    tx: Tx, caller: Caller | None, project_id: str, want: NewSubnet
+) -> tuple[address.Prefix, str | None]:
     """The CIDR, and the id of the pool that it comes from."""
     named = want.cidr if isinstance(want.cidr, str) else None
     cidr = address.prefix(named, "cidr", strict=True) if named is not None else None
@@ -185,7 +189,9 @@ def _cidr(tx: Tx, caller: Caller | None, project_id: str, want: NewSubnet) -> tu
         raise BadRequest("Bad subnets request: cidr and prefixlen must not be supplied together")
     if pool.address_scope_id is None and want.ip_version not in (UNSET, None, pool.ip_version):
         raise BadRequest(f"Bad subnets request: the subnet pool is of IPv{pool.ip_version}.")
-    return address.prefix(subnetpool.allocate(tx, pool, project_id, cidr=cidr, prefixlen=length), "cidr"), str(pool.id)
+    return address.prefix(
+        subnetpool.allocate(tx, pool, project_id, cidr=cidr, prefixlen=length), "cidr"
+    ), str(pool.id)
 
 
 def _check_range(cidr: address.Prefix) -> None:
@@ -200,19 +206,27 @@ def _check_modes(want: NewSubnet, cidr: address.Prefix) -> None:
     if not modes:
         return
     if cidr.version == 4:
-        raise InvalidInput("Invalid input for operation: ipv6_ra_mode and ipv6_address_mode are not valid when ip_version is 4.")
+        raise InvalidInput(
+            "Invalid input for operation: ipv6_ra_mode and ipv6_address_mode are not valid when ip_version is 4."
+        )
     for mode in modes:
         if mode not in _MODES:
-            raise InvalidInput(f"Invalid input for ipv6_ra_mode or ipv6_address_mode. Reason: '{mode[:32]}' is not in {list(_MODES)}.")
+            raise InvalidInput(
+                f"Invalid input for ipv6_ra_mode or ipv6_address_mode. Reason: '{mode[:32]}' is not in {list(_MODES)}."
+            )
     if not want.enable_dhcp:
-        raise InvalidInput("Invalid input for operation: ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to False.")
+        raise InvalidInput(
+            "Invalid input for operation: ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to False."
+        )
     if len(set(modes)) > 1:
         raise InvalidInput(
             f"Invalid input for operation: ipv6_ra_mode set to '{modes[0]}' with ipv6_address_mode set to '{modes[1]}' is not valid. "
             "If both attributes are set, they must be the same value."
         )
     if modes[0] in address.AUTO and cidr.prefixlen != 64:
-        raise InvalidInput(f"Invalid input for operation: Invalid CIDR {cidr} for IPv6 address mode. OpenStack uses the EUI-64 address format, which requires the prefix to be /64.")
+        raise InvalidInput(
+            f"Invalid input for operation: Invalid CIDR {cidr} for IPv6 address mode. OpenStack uses the EUI-64 address format, which requires the prefix to be /64."
+        )
 
 
 def _gateway(text: str | Unset | None, cidr: address.Prefix) -> address.Address | None:
@@ -222,7 +236,9 @@ def _gateway(text: str | Unset | None, cidr: address.Prefix) -> address.Address 
         return address.first_host(cidr)
     gateway = address.address(text, "gateway_ip")
     if gateway.version != cidr.version:
-        raise InvalidInput(f"Invalid input for operation: gateway_ip '{gateway}' does not match the ip_version '{cidr.version}'.")
+        raise InvalidInput(
+            f"Invalid input for operation: gateway_ip '{gateway}' does not match the ip_version '{cidr.version}'."
+        )
     first, last = address.usable(cidr)
     if gateway in cidr and not first <= int(gateway) <= last:
         raise InvalidInput(f"Invalid input for operation: Gateway {gateway} is not valid on subnet {cidr}.")
@@ -231,22 +247,30 @@ def _gateway(text: str | Unset | None, cidr: address.Prefix) -> address.Address 
 
 def _nameservers(texts: Sequence[str]) -> list[str]:
     if len(texts) > _MOST_NAMESERVERS:
-        raise DNSNameServersExhausted(f"Unable to complete operation for subnet. The number of DNS nameservers exceeds the limit {_MOST_NAMESERVERS}.")
+        raise DNSNameServersExhausted(
+            f"Unable to complete operation for subnet. The number of DNS nameservers exceeds the limit {_MOST_NAMESERVERS}."
+        )
     made = [str(address.address(t, "dns_nameservers")) for t in texts]
     if len(set(made)) != len(made):
         raise InvalidInput("Invalid input for dns_nameservers. Reason: duplicate nameserver.")
     return made
 
 
-def routes(wanted: Sequence[Route], field: str, version: int | None = None, most: int = _MOST_ROUTES) -> list[dict[str, str]]:
+def routes(
+    wanted: Sequence[Route], field: str, version: int | None = None, most: int = _MOST_ROUTES
+) -> list[dict[str, str]]:
     """Routes as they are kept. Raises InvalidInput naming `field`, HostRoutesExhausted."""
     if len(wanted) > most:
-        raise HostRoutesExhausted(f"Unable to complete operation. The number of routes exceeds the limit {most}.")
+        raise HostRoutesExhausted(
+            f"Unable to complete operation. The number of routes exceeds the limit {most}."
+        )
     made: list[dict[str, str]] = []
     for route in wanted:
         destination, nexthop = address.prefix(route.destination, field), address.address(route.nexthop, field)
         if destination.version != nexthop.version or version not in (None, nexthop.version):
-            raise InvalidInput(f"Invalid input for {field}. Reason: destination {destination} and nexthop {nexthop} differ in IP version.")
+            raise InvalidInput(
+                f"Invalid input for {field}. Reason: destination {destination} and nexthop {nexthop} differ in IP version."
+            )
         one = {"destination": str(destination), "nexthop": str(nexthop)}
         if one in made:
             raise InvalidInput(f"Invalid input for {field}. Reason: Duplicate route {one}.")
@@ -256,9 +280,13 @@ def routes(wanted: Sequence[Route], field: str, version: int | None = None, most
 
 def _serve_metadata(tx: Tx, cloud: Cloud, net: Row, rows: Sequence[Row]) -> None:
     """Have the network's port for metadata, with an address of each IPv4 subnet that has DHCP."""
-    here = tx.execute(sa.select(port).where(port.c.network_id == net.id, port.c.device_owner == DISTRIBUTED)).first()
+    here = tx.execute(
+        sa.select(port).where(port.c.network_id == net.id, port.c.device_owner == DISTRIBUTED)
+    ).first()
     served = [r for r in rows if r.enable_dhcp and r.ip_version == 4]
-    have = {a.subnet_id for a in ports.addresses(tx, [here.id]).get(here.id, [])} if here is not None else set()
+    have = (
+        {a.subnet_id for a in ports.addresses(tx, [here.id]).get(here.id, [])} if here is not None else set()
+    )
     fixed: list[Fixed] = []
     for row in served:
         if row.id not in have:
@@ -276,11 +304,19 @@ def _serve_metadata(tx: Tx, cloud: Cloud, net: Row, rows: Sequence[Row]) -> None
 
 def _stop_metadata(tx: Tx, cloud: Cloud, row: Row) -> None:
     """DHCP is off in the subnet: the port for metadata needs no address there, and no port when that was the last."""
-    here = tx.execute(sa.select(port).where(port.c.network_id == row.network_id, port.c.device_owner == DISTRIBUTED)).first()
+    here = tx.execute(
+        sa.select(port).where(port.c.network_id == row.network_id, port.c.device_owner == DISTRIBUTED)
+    ).first()
     if here is None:
         return
-    tx.execute(sa.delete(ip_allocation).where(ip_allocation.c.port_id == here.id, ip_allocation.c.subnet_id == row.id))
-    rest = sa.select(subnet.c.id).where(subnet.c.network_id == row.network_id, subnet.c.enable_dhcp, subnet.c.id != row.id)
+    tx.execute(
+        sa.delete(ip_allocation).where(
+            ip_allocation.c.port_id == here.id, ip_allocation.c.subnet_id == row.id
+        )
+    )
+    rest = sa.select(subnet.c.id).where(
+        subnet.c.network_id == row.network_id, subnet.c.enable_dhcp, subnet.c.id != row.id
+    )
     if tx.execute(rest.limit(1)).first() is None:
         new_port.erase(tx, cloud, here)
     else:
@@ -298,13 +334,17 @@ def _address_present_ports(tx: Tx, cloud: Cloud, row: Row) -> None:
 # -- update and remove -------------------------------------------------------------------------------------------------
 
 
-def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: SubnetChanges, *, revision: int | None = None) -> Row:
+def update(
+    tx: Tx, cloud: Cloud, caller: Caller, id: str, want: SubnetChanges, *, revision: int | None = None
+) -> Row:
     """Raises SubnetNotFound, Forbidden, GatewayIpInUse, and what `create` raises."""
     row = find(tx, caller, id, "update")
     standard.check_revision(row, revision)
     net = networks.by_id(tx, row.network_id)
     assert net is not None
-    standard.may_set(caller, "update_subnet", want, {"service_types": "service_types"}, target(tx, caller, row, net))
+    standard.may_set(
+        caller, "update_subnet", want, {"service_types": "service_types"}, target(tx, caller, row, net)
+    )
     cidr = address.prefix(row.cidr, "cidr")
     values = given(want, "name", "description", "enable_dhcp")
     if want.dns_nameservers is not UNSET:
@@ -325,7 +365,9 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: SubnetChanges, *
     elif "gateway_ip" in values and values["gateway_ip"] != row.gateway_ip:
         address.outside_pools(gateway, row.allocation_pools)
     if want.enable_dhcp is False and (row.ipv6_ra_mode or row.ipv6_address_mode):
-        raise InvalidInput("Invalid input for operation: ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to False.")
+        raise InvalidInput(
+            "Invalid input for operation: ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to False."
+        )
     made = standard.change(tx, cloud, subnet, id, values)
     if made.enable_dhcp and not row.enable_dhcp:
         _serve_metadata(tx, cloud, net, subnets.of_networks(tx, [net.id])[net.id])
@@ -349,7 +391,9 @@ def _check_gateway_free(tx: Tx, row: Row) -> None:
     )
     used = tx.execute(query).first()
     if used:
-        raise GatewayIpInUse(f"Current gateway ip {row.gateway_ip} already in use by port {used.id}. Unable to update.")
+        raise GatewayIpInUse(
+            f"Current gateway ip {row.gateway_ip} already in use by port {used.id}. Unable to update."
+        )
 
 
 def remove(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int | None = None) -> None:
@@ -357,7 +401,9 @@ def remove(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int | Non
     row = find(tx, caller, id, "delete")
     standard.check_revision(row, revision)
     networks.hold(tx, row.network_id)
-    tx.execute(sa.select(subnet.c.id).where(subnet.c.id == id).with_for_update())  # no address is given meanwhile
+    tx.execute(
+        sa.select(subnet.c.id).where(subnet.c.id == id).with_for_update()
+    )  # no address is given meanwhile
     query = (
         sa.select(port)
         .join(ip_allocation, ip_allocation.c.port_id == port.c.id)

@@ -65,7 +65,9 @@ class ScopeChanges(Struct, kw_only=True):
 
 def _target(tx: Tx, caller: Caller, row: Row) -> dict[str, Any]:
     """A pool or scope as the policy sees it for this caller."""
-    shared = row.shared or (row.project_id != caller.project_id and bool(rbac.actions_for(tx, row.id, caller.project_id)))
+    shared = row.shared or (
+        row.project_id != caller.project_id and bool(rbac.actions_for(tx, row.id, caller.project_id))
+    )
     return standard.target(row.project_id, shared=shared)
 
 
@@ -91,7 +93,9 @@ def visible(caller: Caller) -> ColumnElement[bool] | None:
 
 def default(tx: Tx, caller: Caller, ip_version: int) -> Row | None:
     """The pool that serves subnets which ask for the default one."""
-    return tx.execute(sa.select(subnetpool).where(subnetpool.c.is_default, subnetpool.c.ip_version == ip_version)).first()
+    return tx.execute(
+        sa.select(subnetpool).where(subnetpool.c.is_default, subnetpool.c.ip_version == ip_version)
+    ).first()
 
 
 def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewPool) -> Row:
@@ -99,13 +103,17 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewPool) -> Row:
     project_id = standard.owner(caller, want)
     whom = standard.target(project_id)
     caller.may("create_subnetpool", whom)
-    standard.may_set(caller, "create_subnetpool", want, {"shared": "shared", "is_default": "is_default"}, whom)
+    standard.may_set(
+        caller, "create_subnetpool", want, {"shared": "shared", "is_default": "is_default"}, whom
+    )
     standard.check_quota(tx, cloud, project_id, subnetpool=1)
     version, prefixes = _prefixes(want.prefixes)
     values = standard.fresh(cloud, project_id, want) | {
         "ip_version": version,
         "prefixes": prefixes,
-        **_lengths(version, want.min_prefixlen or UNSET, want.default_prefixlen or UNSET, want.max_prefixlen or UNSET),
+        **_lengths(
+            version, want.min_prefixlen or UNSET, want.default_prefixlen or UNSET, want.max_prefixlen or UNSET
+        ),
         "default_quota": want.default_quota,
         "shared": want.shared is True,
         "is_default": want.is_default is True,
@@ -119,8 +127,12 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewPool) -> Row:
 
 
 def _only_default(tx: Tx, version: int) -> None:
-    if tx.execute(sa.select(subnetpool.c.id).where(subnetpool.c.is_default, subnetpool.c.ip_version == version)).first():
-        raise InvalidInput(f"Invalid input for operation: A default subnetpool for IPv{version} has already been set.")
+    if tx.execute(
+        sa.select(subnetpool.c.id).where(subnetpool.c.is_default, subnetpool.c.ip_version == version)
+    ).first():
+        raise InvalidInput(
+            f"Invalid input for operation: A default subnetpool for IPv{version} has already been set."
+        )
 
 
 def _prefixes(texts: list[str]) -> tuple[int, list[str]]:
@@ -148,33 +160,49 @@ def _lengths(version: int, least: int | Unset, usual: int | Unset, most: int | U
     return {"min_prefixlen": low, "default_prefixlen": middle, "max_prefixlen": high}
 
 
-def _scope(tx: Tx, caller: Caller, scope_id: str | None, version: int, prefixes: list[str], pool_id: str | None) -> str | None:
+def _scope(
+    tx: Tx, caller: Caller, scope_id: str | None, version: int, prefixes: list[str], pool_id: str | None
+) -> str | None:
     if scope_id is None:
         return None
     scope = find_scope(tx, caller, scope_id)
     if scope.ip_version != version:
-        raise InvalidInput(f"Illegal subnetpool association: subnetpool cannot associate with address scope {scope_id} because ip_version differs.")
-    others = sa.select(subnetpool).where(subnetpool.c.address_scope_id == scope_id, subnetpool.c.id != (pool_id or ""))
+        raise InvalidInput(
+            f"Illegal subnetpool association: subnetpool cannot associate with address scope {scope_id} because ip_version differs."
+        )
+    others = sa.select(subnetpool).where(
+        subnetpool.c.address_scope_id == scope_id, subnetpool.c.id != (pool_id or "")
+    )
     mine = netaddr.IPSet(prefixes)
     for other in tx.execute(others):
         if mine & netaddr.IPSet(other.prefixes):
-            raise InvalidInput(f"Illegal subnetpool association: prefixes overlap those of subnet pool {other.id} in the address scope.")
+            raise InvalidInput(
+                f"Illegal subnetpool association: prefixes overlap those of subnet pool {other.id} in the address scope."
+            )
     return scope_id
 
 
-def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: PoolChanges, *, revision: int | None = None) -> Row:
+def update(
+    tx: Tx, cloud: Cloud, caller: Caller, id: str, want: PoolChanges, *, revision: int | None = None
+) -> Row:
     """Raises SubnetPoolNotFound, Forbidden, IllegalSubnetPoolPrefixUpdate, InvalidInput."""
     row = find(tx, caller, id, "update")
     standard.check_revision(row, revision)
-    standard.may_set(caller, "update_subnetpool", want, {"is_default": "is_default"}, standard.target(row.project_id))
+    standard.may_set(
+        caller, "update_subnetpool", want, {"is_default": "is_default"}, standard.target(row.project_id)
+    )
     db.lock(tx, f"subnetpool:{id}")
     values = given(want, "name", "description", "default_quota", "is_default", "address_scope_id")
     if want.prefixes is not UNSET:
         version, prefixes = _prefixes(want.prefixes)
         if version != row.ip_version:
-            raise InvalidInput("Invalid input for prefixes. Reason: the IP version of a subnet pool can't change.")
+            raise InvalidInput(
+                "Invalid input for prefixes. Reason: the IP version of a subnet pool can't change."
+            )
         if not netaddr.IPSet(row.prefixes) <= netaddr.IPSet(prefixes):
-            raise IllegalSubnetPoolPrefixUpdate("Illegal update to prefixes: existing prefixes must be a subset of the new ones.")
+            raise IllegalSubnetPoolPrefixUpdate(
+                "Illegal update to prefixes: existing prefixes must be a subset of the new ones."
+            )
         values["prefixes"] = prefixes
     values |= _lengths(
         row.ip_version,
@@ -189,7 +217,9 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: PoolChanges, *, 
     return standard.change(tx, cloud, subnetpool, id, values)
 
 
-def change_prefixes(tx: Tx, cloud: Cloud, caller: Caller, id: str, texts: list[str], *, add: bool) -> list[str]:
+def change_prefixes(
+    tx: Tx, cloud: Cloud, caller: Caller, id: str, texts: list[str], *, add: bool
+) -> list[str]:
     """Add prefixes to a pool, or take them away; returns what it then has.
 
     Raises SubnetPoolNotFound, Forbidden, IllegalSubnetPoolPrefixUpdate when a subnet stands in what goes.
@@ -205,7 +235,9 @@ def change_prefixes(tx: Tx, cloud: Cloud, caller: Caller, id: str, texts: list[s
     if not add:
         cidrs = tx.execute(sa.select(subnet.c.cidr).where(subnet.c.subnetpool_id == id)).scalars()
         if any(netaddr.IPSet([c]) & more for c in cidrs):
-            raise IllegalSubnetPoolPrefixUpdate("Illegal update to prefixes: a subnet is allocated from the prefixes to remove.")
+            raise IllegalSubnetPoolPrefixUpdate(
+                "Illegal update to prefixes: a subnet is allocated from the prefixes to remove."
+            )
     made = [str(c) for c in left.iter_cidrs()]
     standard.change(tx, cloud, subnetpool, id, {"prefixes": made})
     return made
@@ -217,19 +249,25 @@ def remove(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int | Non
     standard.check_revision(row, revision)
     db.lock(tx, f"subnetpool:{id}")
     if tx.execute(sa.select(subnet.c.id).where(subnet.c.subnetpool_id == id).limit(1)).first():
-        raise SubnetPoolInUse(f"Unable to complete operation on subnet pool {id}. Subnet pool has existing allocations.")
+        raise SubnetPoolInUse(
+            f"Unable to complete operation on subnet pool {id}. Subnet pool has existing allocations."
+        )
     tx.execute(sa.delete(subnetpool).where(subnetpool.c.id == id))
     sharing.forget(tx, id)
     standard.forget_tags(tx, [id])
 
 
-def allocate(tx: Tx, pool: Row, project_id: str, *, cidr: address.Prefix | None, prefixlen: int | None) -> str:
+def allocate(
+    tx: Tx, pool: Row, project_id: str, *, cidr: address.Prefix | None, prefixlen: int | None
+) -> str:
     """A CIDR of the pool that no subnet has; `cidr` when that one is wanted.
 
     Raises SubnetAllocationError, Min/MaxPrefixSubnetAllocationError, SubnetPoolQuotaExceeded.
     """
     db.lock(tx, f"subnetpool:{pool.id}")
-    length = cidr.prefixlen if cidr is not None else prefixlen if prefixlen is not None else pool.default_prefixlen
+    length = (
+        cidr.prefixlen if cidr is not None else prefixlen if prefixlen is not None else pool.default_prefixlen
+    )
     if length < pool.min_prefixlen:
         raise MinPrefixSubnetAllocationError(
             f"Unable to allocate subnet with prefix length {length}, minimum allowed prefix is {pool.min_prefixlen}."
@@ -238,17 +276,23 @@ def allocate(tx: Tx, pool: Row, project_id: str, *, cidr: address.Prefix | None,
         raise MaxPrefixSubnetAllocationError(
             f"Unable to allocate subnet with prefix length {length}, maximum allowed prefix is {pool.max_prefixlen}."
         )
-    rows = list(tx.execute(sa.select(subnet.c.cidr, subnet.c.project_id).where(subnet.c.subnetpool_id == pool.id)))
+    rows = list(
+        tx.execute(sa.select(subnet.c.cidr, subnet.c.project_id).where(subnet.c.subnetpool_id == pool.id))
+    )
     _check_pool_quota(pool, project_id, length, [r.cidr for r in rows if r.project_id == project_id])
     free = netaddr.IPSet(pool.prefixes) - netaddr.IPSet([r.cidr for r in rows])
     if cidr is not None:
         if netaddr.IPSet([str(cidr)]) <= free:
             return str(cidr)
-        raise SubnetAllocationError(f"Failed to allocate subnet: Cannot allocate requested subnet {cidr} from the available set of prefixes.")
+        raise SubnetAllocationError(
+            f"Failed to allocate subnet: Cannot allocate requested subnet {cidr} from the available set of prefixes."
+        )
     for block in sorted(free.iter_cidrs(), key=lambda b: (-b.prefixlen, b.first)):
         if block.prefixlen <= length:
             return str(next(iter(block.subnet(length))))
-    raise SubnetAllocationError(f"Failed to allocate subnet: Insufficient prefix space to allocate subnet size /{length}.")
+    raise SubnetAllocationError(
+        f"Failed to allocate subnet: Insufficient prefix space to allocate subnet size /{length}."
+    )
 
 
 def _check_pool_quota(pool: Row, project_id: str, length: int, cidrs: list[str]) -> None:
@@ -296,11 +340,15 @@ def create_scope(tx: Tx, cloud: Cloud, caller: Caller, want: NewScope) -> Row:
     return row
 
 
-def update_scope(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: ScopeChanges, *, revision: int | None = None) -> Row:
+def update_scope(
+    tx: Tx, cloud: Cloud, caller: Caller, id: str, want: ScopeChanges, *, revision: int | None = None
+) -> Row:
     """Raises AddressScopeNotFound, Forbidden."""
     row = find_scope(tx, caller, id, "update")
     standard.check_revision(row, revision)
-    standard.may_set(caller, "update_address_scope", want, {"shared": "shared"}, standard.target(row.project_id))
+    standard.may_set(
+        caller, "update_address_scope", want, {"shared": "shared"}, standard.target(row.project_id)
+    )
     if want.shared is False and row.shared:
         raise InvalidInput(f"Unable to update address scope {id}: shared can't be taken back.")
     made = standard.change(tx, cloud, address_scope, id, given(want, "name", "shared"))
@@ -313,6 +361,8 @@ def remove_scope(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, revision: int
     row = find_scope(tx, caller, id, "delete")
     standard.check_revision(row, revision)
     if tx.execute(sa.select(subnetpool.c.id).where(subnetpool.c.address_scope_id == id).limit(1)).first():
-        raise AddressScopeInUse(f"Unable to complete operation on address scope {id}. There are one or more subnet pools in use on it.")
+        raise AddressScopeInUse(
+            f"Unable to complete operation on address scope {id}. There are one or more subnet pools in use on it."
+        )
     tx.execute(sa.delete(address_scope).where(address_scope.c.id == id))
     sharing.forget(tx, id)

@@ -21,7 +21,9 @@ def check(texts: Sequence[str]) -> None:
     """Raises InvalidInput."""
     for text in texts:
         if not isinstance(text, str) or not 1 <= len(text) <= 255 or "/" in text or "," in text:
-            raise InvalidInput(f"Invalid input for tags. Reason: {str(text)[:64]!r} is not 1 to 255 characters without '/' and ','.")
+            raise InvalidInput(
+                f"Invalid input for tags. Reason: {str(text)[:64]!r} is not 1 to 255 characters without '/' and ','."
+            )
 
 
 def _guard(tx: Tx, caller: Caller, find: Find, id: str, rule: str) -> Row:
@@ -41,9 +43,20 @@ def has(tx: Tx, caller: Caller, find: Find, collection: str, id: str, text: str)
         raise TagNotFound(f"Tag {text[:255]} could not be found.")
 
 
-def add(tx: Tx, cloud: Cloud, caller: Caller, find: Find, table: Table, collection: str, id: str, texts: Sequence[str]) -> list[str]:
+def add(
+    tx: Tx,
+    cloud: Cloud,
+    caller: Caller,
+    find: Find,
+    table: Table,
+    collection: str,
+    id: str,
+    texts: Sequence[str],
+) -> list[str]:
     """Add tags to those there are. Raises InvalidInput when they are too many."""
-    _guard(tx, caller, find, id, f"create_{collection}_tags" if len(texts) != 1 else f"update_{collection}_tags")
+    _guard(
+        tx, caller, find, id, f"create_{collection}_tags" if len(texts) != 1 else f"update_{collection}_tags"
+    )
     check(texts)
     write(tx, cloud, id, texts)
     now = tags_of(tx, [id]).get(id, [])
@@ -55,10 +68,25 @@ def add(tx: Tx, cloud: Cloud, caller: Caller, find: Find, table: Table, collecti
 
 def write(tx: Tx, cloud: Cloud, id: str, texts: Sequence[str]) -> None:
     for text in dict.fromkeys(texts):
-        db.upsert(tx, tag, {"resource_id": id, "tag": text, "made_at": cloud.clock.now()}, {}, key=("resource_id", "tag"))
+        db.upsert(
+            tx,
+            tag,
+            {"resource_id": id, "tag": text, "made_at": cloud.clock.now()},
+            {},
+            key=("resource_id", "tag"),
+        )
 
 
-def replace(tx: Tx, cloud: Cloud, caller: Caller, find: Find, table: Table, collection: str, id: str, texts: Sequence[str]) -> list[str]:
+def replace(
+    tx: Tx,
+    cloud: Cloud,
+    caller: Caller,
+    find: Find,
+    table: Table,
+    collection: str,
+    id: str,
+    texts: Sequence[str],
+) -> list[str]:
     """Make these the tags."""
     _guard(tx, caller, find, id, f"update_{collection}_tags")
     check(texts)
@@ -70,7 +98,16 @@ def replace(tx: Tx, cloud: Cloud, caller: Caller, find: Find, table: Table, coll
     return tags_of(tx, [id]).get(id, [])
 
 
-def remove(tx: Tx, cloud: Cloud, caller: Caller, find: Find, table: Table, collection: str, id: str, text: str | None = None) -> None:
+def remove(
+    tx: Tx,
+    cloud: Cloud,
+    caller: Caller,
+    find: Find,
+    table: Table,
+    collection: str,
+    id: str,
+    text: str | None = None,
+) -> None:
     """Take one tag away, or all. Raises TagNotFound."""
     _guard(tx, caller, find, id, f"delete_{collection}_tags")
     query = sa.delete(tag).where(tag.c.resource_id == id)

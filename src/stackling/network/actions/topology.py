@@ -20,7 +20,9 @@ _NAMES = {"network": "auto_allocated_network", "router": "auto_allocated_router"
 
 
 def find(tx: Tx, project_id: str) -> Row | None:
-    return tx.execute(sa.select(auto_allocated_topology).where(auto_allocated_topology.c.project_id == project_id)).first()
+    return tx.execute(
+        sa.select(auto_allocated_topology).where(auto_allocated_topology.c.project_id == project_id)
+    ).first()
 
 
 def check(tx: Tx, caller: Caller, project_id: str) -> None:
@@ -52,7 +54,10 @@ def ensure(tx: Tx, cloud: Cloud, caller: Caller, project_id: str) -> str:
     outside, pools = _requirements(tx, caller)
     net = network.create(tx, cloud, caller, NewNetwork(name=_NAMES["network"], project_id=project_id))
     made = router.create(
-        tx, cloud, caller, NewRouter(name=_NAMES["router"], project_id=project_id, gateway=Gateway(network_id=outside.id))
+        tx,
+        cloud,
+        caller,
+        NewRouter(name=_NAMES["router"], project_id=project_id, gateway=Gateway(network_id=outside.id)),
     )
     for pool in pools:
         new = NewSubnet(

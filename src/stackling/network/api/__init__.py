@@ -60,7 +60,9 @@ def envelope(problem: Problem) -> Envelope:
     """`NeutronError`; the type is the name of the error, or what upstream calls the status."""
     error = problem.error
     if isinstance(error, Unsupported):
-        return Envelope({"NotImplementedError": {"message": error.says, "type": "NotImplementedError", "detail": ""}})
+        return Envelope(
+            {"NotImplementedError": {"message": error.says, "type": "NotImplementedError", "detail": ""}}
+        )
     name = _PLAIN.get(type(error), type(error).__name__)
     if problem.kind == "route":
         name = "HTTPNotFound"
@@ -78,7 +80,9 @@ class Versions:
 
     def on_get(self, req: Request, resp: Response) -> None:
         href = f"{rest.base_url(req, self.cloud)}/network/v2.0/"
-        resp.media = {"versions": [{"id": "v2.0", "status": "CURRENT", "links": [{"rel": "self", "href": href}]}]}
+        resp.media = {
+            "versions": [{"id": "v2.0", "status": "CURRENT", "links": [{"rel": "self", "href": href}]}]
+        }
 
 
 class Resources:
@@ -93,7 +97,12 @@ class Resources:
         base = f"{rest.base_url(req, self.cloud)}/network/v2.0"
         resp.media = {
             "resources": [
-                {"name": k.singular, "collection": k.plural, "links": [{"rel": "self", "href": f"{base}/{k.paths[0]}"}]} for k in KINDS
+                {
+                    "name": k.singular,
+                    "collection": k.plural,
+                    "links": [{"rel": "self", "href": f"{base}/{k.paths[0]}"}],
+                }
+                for k in KINDS
             ]
         }
 

@@ -48,7 +48,10 @@ def _view(host: Chassis, latest: int, cloud: Cloud) -> dict[str, Any]:
         "availability_zone": ZONE,
         "admin_state_up": True,
         "alive": alive,
-        "configurations": {"bridge-mappings": {p: f"br-{p}" for p in host.physical_networks}, "chassis_name": host.name},
+        "configurations": {
+            "bridge-mappings": {p: f"br-{p}" for p in host.physical_networks},
+            "chassis_name": host.name,
+        },
         "created_at": f"{seen:%Y-%m-%d %H:%M:%S}",
         "started_at": f"{seen:%Y-%m-%d %H:%M:%S}",
         "heartbeat_timestamp": heard,
@@ -57,7 +60,17 @@ def _view(host: Chassis, latest: int, cloud: Cloud) -> dict[str, Any]:
     }
 
 
-_FILTERS = {"id", "agent_type", "binary", "host", "topic", "availability_zone", "admin_state_up", "alive", "description"}
+_FILTERS = {
+    "id",
+    "agent_type",
+    "binary",
+    "host",
+    "topic",
+    "availability_zone",
+    "admin_state_up",
+    "alive",
+    "description",
+}
 
 
 class Agents:
@@ -96,7 +109,9 @@ class Agent:
     def on_put(self, req: Request, resp: Response, id: str) -> None:
         rest.caller(req).may("update_agent")
         self._find(req, id)
-        raise Unsupported("A host of the fabric can't be switched off by its agent; disable its compute service instead.")
+        raise Unsupported(
+            "A host of the fabric can't be switched off by its agent; disable its compute service instead."
+        )
 
 
 class Zones:
@@ -107,7 +122,9 @@ class Zones:
 
     def on_get(self, req: Request, resp: Response) -> None:
         want = query.asked(req)
-        made = [{"name": ZONE, "resource": resource, "state": "available"} for resource in ("network", "router")]
+        made = [
+            {"name": ZONE, "resource": resource, "state": "available"} for resource in ("network", "router")
+        ]
         for name, texts in want.filters.items():
             if name not in ("name", "resource", "state"):
                 raise BadRequest(f"['{name[:64]}'] is invalid attribute for filtering")
@@ -122,4 +139,6 @@ class Providers:
         self.cloud = cloud
 
     def on_get(self, req: Request, resp: Response) -> None:
-        resp.media = {"service_providers": [{"service_type": "L3_ROUTER_NAT", "name": "ovn", "default": True}]}
+        resp.media = {
+            "service_providers": [{"service_type": "L3_ROUTER_NAT", "name": "ovn", "default": True}]
+        }

@@ -43,7 +43,9 @@ def convert(given: Any, kind: type[T], wire: Mapping[str, str], known: frozenset
         attr = wire.get(name, name)
         if attr not in fields or (name in hidden and name not in wire):
             if name in known:
-                raise BadRequest(f"Attribute '{name}' not allowed in {'PUT' if kind.__name__.endswith('Changes') else 'POST'}")
+                raise BadRequest(
+                    f"Attribute '{name}' not allowed in {'PUT' if kind.__name__.endswith('Changes') else 'POST'}"
+                )
             raise BadRequest(f"Unrecognized attribute(s) '{name[:64]}'")
         _check_length(name, attr, value)
         values[attr] = _boolean(name, value) if fields[attr] else value
@@ -58,7 +60,9 @@ def convert(given: Any, kind: type[T], wire: Mapping[str, str], known: frozenset
 
 def _check_length(name: str, attr: str, value: Any) -> None:
     if isinstance(value, str) and len(value) > _LONGEST.get(attr, 1024):
-        raise BadRequest(f"Invalid input for {name}. Reason: '{value[:32]}…' exceeds maximum length of {_LONGEST.get(attr, 1024)}.")
+        raise BadRequest(
+            f"Invalid input for {name}. Reason: '{value[:32]}…' exceeds maximum length of {_LONGEST.get(attr, 1024)}."
+        )
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**31) <= value < 2**31:
         raise BadRequest(f"Invalid input for {name}. Reason: {value} is out of range.")
     if isinstance(value, list) and len(value) > 1000:
@@ -67,11 +71,15 @@ def _check_length(name: str, attr: str, value: Any) -> None:
 
 def _boolean(name: str, value: Any) -> Any:
     if value is None or isinstance(value, (dict, list, float)):
-        raise BadRequest(f"Invalid input for {name}. Reason: '{str(value)[:64]}' cannot be converted to boolean.")
+        raise BadRequest(
+            f"Invalid input for {name}. Reason: '{str(value)[:64]}' cannot be converted to boolean."
+        )
     try:
         return rest.boolean(value, name)
     except BadRequest:
-        raise BadRequest(f"Invalid input for {name}. Reason: '{str(value)[:64]}' cannot be converted to boolean.") from None
+        raise BadRequest(
+            f"Invalid input for {name}. Reason: '{str(value)[:64]}' cannot be converted to boolean."
+        ) from None
 
 
 @functools.cache
@@ -99,7 +107,7 @@ def _explain(says: str, names: Mapping[str, str]) -> str:
     if "unknown field" in what:
         return f"Invalid input for {path}. Reason: {what}."
     first = path.partition(".")[0].partition("[")[0]
-    return f"Invalid input for {names.get(first, first)}{path[len(first):]}. Reason: {what}."
+    return f"Invalid input for {names.get(first, first)}{path[len(first) :]}. Reason: {what}."
 
 
 def words(given: Any, name: str) -> list[str]:
@@ -115,4 +123,3 @@ def struct_list(given: Any, kind: type[T], name: str) -> list[T]:
         return msgspec.convert(given, list[kind])  # type: ignore[valid-type]
     except msgspec.ValidationError as e:
         raise BadRequest(f"Invalid input for {name}. Reason: {e}.") from None
-

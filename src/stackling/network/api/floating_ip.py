@@ -15,7 +15,15 @@ from stackling.network.api.resource import STANDARD, Kind, standard_view, tags_f
 from stackling.network.state import floating_ip as floating_ips
 from stackling.network.state.port import port
 
-_SHOWN = ("floating_network_id", "floating_ip_address", "port_id", "fixed_ip_address", "router_id", "dns_name", "dns_domain")
+_SHOWN = (
+    "floating_network_id",
+    "floating_ip_address",
+    "port_id",
+    "fixed_ip_address",
+    "router_id",
+    "dns_name",
+    "dns_domain",
+)
 _DETAILS = ("name", "network_id", "mac_address", "admin_state_up", "device_id", "device_owner")
 
 
@@ -30,7 +38,9 @@ def view(tx: Tx, cloud: Cloud, caller: Caller, rows: Sequence[Row]) -> list[dict
             **standard_view(row, tags),
             **{name: getattr(row, name) for name in _SHOWN},
             "status": "ACTIVE" if row.port_id else "DOWN",
-            "port_details": {**{n: getattr(end, n) for n in _DETAILS}, "status": port_api.status(end)} if end is not None else None,
+            "port_details": {**{n: getattr(end, n) for n in _DETAILS}, "status": port_api.status(end)}
+            if end is not None
+            else None,
         }
         del one["name"]
         made.append(one)

@@ -70,7 +70,9 @@ def _scopes(tx: Tx, made: list[dict[str, Any]], held: dict[str, list[Row]]) -> N
     pools = {s.subnetpool_id for rows in held.values() for s in rows if s.subnetpool_id}
     if not pools:
         return
-    query = sa.select(subnets.subnetpool.c.id, subnets.subnetpool.c.address_scope_id).where(subnets.subnetpool.c.id.in_(pools))
+    query = sa.select(subnets.subnetpool.c.id, subnets.subnetpool.c.address_scope_id).where(
+        subnets.subnetpool.c.id.in_(pools)
+    )
     scopes = {r.id: r.address_scope_id for r in tx.execute(query)}
     for one in made:
         for row in held.get(one["id"], []):
@@ -130,7 +132,11 @@ class Availabilities:
         caller, want = rest.caller(req), query.asked(req)
         version = want.filters.pop("ip_version", [])
         with self.cloud.db.read() as tx:
-            visible = None if caller.can("get_network_ip_availability") else networks.network.c.project_id == caller.project_id
+            visible = (
+                None
+                if caller.can("get_network_ip_availability")
+                else networks.network.c.project_id == caller.project_id
+            )
             rows = query.page(tx, networks.network, want, self._filters, {}, visible, "Network")
             made = [availability(row, used, version) for row, used in _used(tx, rows)]
         resp.media = {"network_ip_availabilities": [only(m, want.fields) for m in made]}

@@ -23,7 +23,13 @@ _SHOWN = (
     "network_id", "mac_address", "admin_state_up", "device_id", "device_owner", "port_security_enabled",
     "extra_dhcp_opts", "dns_name",
 )  # fmt: skip
-_BINDING = {"binding:host_id", "binding:profile", "binding:vif_type", "binding:vif_details", "binding:vnic_type"}
+_BINDING = {
+    "binding:host_id",
+    "binding:profile",
+    "binding:vif_type",
+    "binding:vif_details",
+    "binding:vnic_type",
+}
 _ALWAYS_UP = ("network:router_interface", "network:router_gateway", DISTRIBUTED)
 
 
@@ -41,7 +47,9 @@ def view(tx: Tx, cloud: Cloud, caller: Caller, rows: Sequence[Row]) -> list[dict
     tags, addresses, groups = tags_for(tx, rows), ports.addresses(tx, ids), ports.groups(tx, ids)
     domains: dict[str, str] = {}
     if rows:
-        query = sa.select(network.c.id, network.c.dns_domain).where(network.c.id.in_({r.network_id for r in rows}))
+        query = sa.select(network.c.id, network.c.dns_domain).where(
+            network.c.id.in_({r.network_id for r in rows})
+        )
         domains = {r.id: r.dns_domain for r in tx.execute(query)}
     shown = {name for name in _BINDING if name == "binding:vnic_type" or caller.can(f"get_port:{name}")}
     made = []
@@ -54,7 +62,8 @@ def view(tx: Tx, cloud: Cloud, caller: Caller, rows: Sequence[Row]) -> list[dict
             "fixed_ips": fixed,
             "security_groups": groups.get(row.id, []),
             "allowed_address_pairs": [
-                {"ip_address": p["ip_address"], "mac_address": p["mac_address"] or row.mac_address} for p in row.allowed_address_pairs
+                {"ip_address": p["ip_address"], "mac_address": p["mac_address"] or row.mac_address}
+                for p in row.allowed_address_pairs
             ],
             "dns_domain": row.dns_domain,
             "dns_assignment": _names(row, domains[row.network_id], [f["ip_address"] for f in fixed]),
@@ -81,7 +90,14 @@ def _binding(row: Row) -> dict[str, Any]:
         "binding:profile": row.profile,
         "binding:vnic_type": row.vnic_type,
         "binding:vif_type": "ovs" if bound else "unbound",
-        "binding:vif_details": {"port_filter": True, "connectivity": "l2", "bridge_name": "br-int", "datapath_type": "netdev"} if bound else {},
+        "binding:vif_details": {
+            "port_filter": True,
+            "connectivity": "l2",
+            "bridge_name": "br-int",
+            "datapath_type": "netdev",
+        }
+        if bound
+        else {},
     }
 
 
@@ -102,9 +118,13 @@ def _fixed_ips(texts: list[str]) -> ColumnElement[bool]:
         elif name == "subnet_id":
             made.append(_held(ip_allocation.c.subnet_id.in_(values)))
         elif name == "ip_address_substr":
-            made.append(_held(sa.or_(*(ip_allocation.c.ip_address.contains(v, autoescape=True) for v in values))))
+            made.append(
+                _held(sa.or_(*(ip_allocation.c.ip_address.contains(v, autoescape=True) for v in values)))
+            )
         else:
-            raise BadRequest(f"Invalid filter fixed_ips: {name[:64]!r} is not ip_address, subnet_id or ip_address_substr")
+            raise BadRequest(
+                f"Invalid filter fixed_ips: {name[:64]!r} is not ip_address, subnet_id or ip_address_substr"
+            )
     return sa.and_(*made)
 
 
@@ -119,7 +139,9 @@ def _status(texts: list[str]) -> ColumnElement[bool]:
 
 
 def _in_groups(texts: list[str]) -> ColumnElement[bool]:
-    return port.c.id.in_(sa.select(port_security_group.c.port_id).where(port_security_group.c.security_group_id.in_(texts)))
+    return port.c.id.in_(
+        sa.select(port_security_group.c.port_id).where(port_security_group.c.security_group_id.in_(texts))
+    )
 
 
 KIND = Kind(
@@ -132,7 +154,16 @@ KIND = Kind(
     changes=PortChanges,
     wire={"binding:host_id": "host", "binding:vnic_type": "vnic_type", "binding:profile": "profile"},
     attributes=STANDARD
-    | {*_SHOWN, *_BINDING, "status", "fixed_ips", "security_groups", "allowed_address_pairs", "dns_assignment", "dns_domain"},
+    | {
+        *_SHOWN,
+        *_BINDING,
+        "status",
+        "fixed_ips",
+        "security_groups",
+        "allowed_address_pairs",
+        "dns_assignment",
+        "dns_domain",
+    },
     find=port_actions.find,
     create=port_actions.create,
     update=port_actions.update,

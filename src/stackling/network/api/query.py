@@ -66,7 +66,9 @@ def column(col: ColumnElement[Any], name: str) -> Condition:
         if isinstance(col.type, Boolean):
             return col.in_([_flag(t, name) for t in texts])
         if isinstance(col.type, Integer):
-            numbers = [int(t) for t in texts if t.lstrip("-").isascii() and t.lstrip("-").isdigit() and len(t) < 10]
+            numbers = [
+                int(t) for t in texts if t.lstrip("-").isascii() and t.lstrip("-").isdigit() and len(t) < 10
+            ]
             empty = any(t in ("", "None", "null") for t in texts)
             return sa.or_(col.in_(numbers), col.is_(None) if empty else sa.false())
         if isinstance(col.type, DateTime):
@@ -80,7 +82,9 @@ def _flag(text: str, name: str) -> bool:
     try:
         return rest.boolean(text, name)
     except BadRequest:
-        raise InvalidInput(f"Invalid input for {name}. Reason: '{text[:64]}' cannot be converted to boolean.") from None
+        raise InvalidInput(
+            f"Invalid input for {name}. Reason: '{text[:64]}' cannot be converted to boolean."
+        ) from None
 
 
 def _instant(text: str, name: str) -> Any:
@@ -149,7 +153,12 @@ def links(req: Request, cloud: Cloud, want: Asked, rows: Sequence[Row]) -> list[
     made = []
     rest_of = [(k, v) for k in req.params if k not in ("marker", "page_reverse") for v in values(req, k)]
     if full or want.page_reverse:
-        made.append({"rel": "next", "href": f"{here}?{urlencode([*rest_of, ('marker', rows[-1].id)], quote_via=quote)}"})
+        made.append(
+            {
+                "rel": "next",
+                "href": f"{here}?{urlencode([*rest_of, ('marker', rows[-1].id)], quote_via=quote)}",
+            }
+        )
     if full or not want.page_reverse:
         query = urlencode([*rest_of, ("marker", rows[0].id), ("page_reverse", "True")], quote_via=quote)
         made.append({"rel": "previous", "href": f"{here}?{query}"})

@@ -27,8 +27,15 @@ def _wanted(given: dict[str, Any]) -> tuple[dict[str, int], bool]:
             raise BadRequest(f"Unrecognized attribute(s) '{name[:64]}'")
         else:
             text = str(value)
-            if isinstance(value, (bool, float, dict, list)) or not text.lstrip("-").isascii() or not text.lstrip("-").isdigit() or not -1 <= int(text[:12]) <= _MOST:
-                raise BadRequest(f"Invalid input for {name}. Reason: '{text[:32]}' is not a whole number from -1 to {_MOST}.")
+            if (
+                isinstance(value, (bool, float, dict, list))
+                or not text.lstrip("-").isascii()
+                or not text.lstrip("-").isdigit()
+                or not -1 <= int(text[:12]) <= _MOST
+            ):
+                raise BadRequest(
+                    f"Invalid input for {name}. Reason: '{text[:32]}' is not a whole number from -1 to {_MOST}."
+                )
             wanted[name] = int(text)
     return wanted, check
 
@@ -62,14 +69,14 @@ class Quota:
     def on_put(self, req: Request, resp: Response, project_id: str) -> None:
         wanted, check = _wanted(body.one(req, "quota"))
         with self.cloud.db.begin() as tx:
-            resp.media = {"quota": quota.update(tx, self.cloud, rest.caller(req), project_id, wanted, check_limit=check)}
+            resp.media = {
+                "quota": quota.update(tx, self.cloud, rest.caller(req), project_id, wanted, check_limit=check)
+            }
 
     def on_delete(self, req: Request, resp: Response, project_id: str) -> None:
         with self.cloud.db.begin() as tx:
             quota.reset(tx, rest.caller(req), project_id)
         resp.status = HTTP_204
-
-
 
 
 class QuotaDefaults:

@@ -16,7 +16,12 @@ _SHOWN = ("id", "project_id", "object_type", "object_id", "action")
 
 def view(tx: Tx, cloud: Cloud, caller: Caller, rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [
-        {**{n: getattr(r, n) for n in _SHOWN}, "tenant_id": r.project_id, "target_tenant": r.target_project, "target_project_id": r.target_project}
+        {
+            **{n: getattr(r, n) for n in _SHOWN},
+            "tenant_id": r.project_id,
+            "target_tenant": r.target_project,
+            "target_project_id": r.target_project,
+        }
         for r in rows
     ]
 

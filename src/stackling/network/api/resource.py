@@ -51,7 +51,11 @@ class Kind(Struct, frozen=True, kw_only=True):
         return {**named, "tenant_id": query.column(self.table.c.project_id, "tenant_id"), **self.conditions}
 
     def sortable(self) -> dict[str, ColumnElement[Any]]:
-        named = {n: self.table.c[self.wire.get(n, n)] for n in self.attributes if self.wire.get(n, n) in self.table.c}
+        named = {
+            n: self.table.c[self.wire.get(n, n)]
+            for n in self.attributes
+            if self.wire.get(n, n) in self.table.c
+        }
         simple = {n: c for n, c in named.items() if str(c.type) not in ("JSON", "JSONB")}
         return {**simple, "tenant_id": self.table.c.project_id}
 
@@ -71,7 +75,19 @@ def standard_view(row: Row, tags: Mapping[str, list[str]]) -> dict[str, Any]:
     }
 
 
-STANDARD = frozenset({"id", "name", "description", "tenant_id", "project_id", "created_at", "updated_at", "revision_number", "tags"})
+STANDARD = frozenset(
+    {
+        "id",
+        "name",
+        "description",
+        "tenant_id",
+        "project_id",
+        "created_at",
+        "updated_at",
+        "revision_number",
+        "tags",
+    }
+)
 
 
 def tags_for(tx: Tx, rows: Sequence[Row]) -> dict[str, list[str]]:
@@ -108,7 +124,9 @@ class Collection:
         if kind.before_list is not None:
             kind.before_list(self.cloud, caller)
         with self.cloud.db.read() as tx:
-            rows = query.page(tx, kind.table, want, self._filters, self._sortable, kind.visible(caller), kind.noun)
+            rows = query.page(
+                tx, kind.table, want, self._filters, self._sortable, kind.visible(caller), kind.noun
+            )
             made = kind.view(tx, self.cloud, caller, rows)
         resp.media = {kind.plural: [only(m, want.fields) for m in made]}
         links = query.links(req, self.cloud, want, rows)
@@ -119,7 +137,9 @@ class Collection:
         kind, caller = self.kind, rest.caller(req)
         whole = rest.json_body(req)
         if not isinstance(whole, dict) or len(whole) != 1 or not set(whole) <= {kind.singular, kind.plural}:
-            raise BadRequest(f"Unable to find '{kind.singular}' in request body, or other keys stand beside it")
+            raise BadRequest(
+                f"Unable to find '{kind.singular}' in request body, or other keys stand beside it"
+            )
         many = kind.plural in whole
         given = whole[kind.plural] if many else [whole[kind.singular]]
         if not isinstance(given, list) or not given:
@@ -191,18 +211,24 @@ class Tags:
     def on_put(self, req: Request, resp: Response, id: str) -> None:
         texts = self._texts(req)
         with self.cloud.db.begin() as tx:
-            made = tag_actions.replace(tx, self.cloud, rest.caller(req), self.kind.find, self.kind.table, self.collection, id, texts)
+            made = tag_actions.replace(
+                tx, self.cloud, rest.caller(req), self.kind.find, self.kind.table, self.collection, id, texts
+            )
         resp.media = {"tags": made}
 
     def on_post(self, req: Request, resp: Response, id: str) -> None:
         texts = self._texts(req)
         with self.cloud.db.begin() as tx:
-            made = tag_actions.add(tx, self.cloud, rest.caller(req), self.kind.find, self.kind.table, self.collection, id, texts)
+            made = tag_actions.add(
+                tx, self.cloud, rest.caller(req), self.kind.find, self.kind.table, self.collection, id, texts
+            )
         resp.status, resp.media = HTTP_201, {"tags": made}
 
     def on_delete(self, req: Request, resp: Response, id: str) -> None:
         with self.cloud.db.begin() as tx:
-            tag_actions.remove(tx, self.cloud, rest.caller(req), self.kind.find, self.kind.table, self.collection, id)
+            tag_actions.remove(
+                tx, self.cloud, rest.caller(req), self.kind.find, self.kind.table, self.collection, id
+            )
         resp.status = HTTP_204
 
     def _texts(self, req: Request) -> list[str]:
@@ -226,12 +252,16 @@ class Tag:
 
     def on_put(self, req: Request, resp: Response, id: str, tag: str) -> None:
         with self.cloud.db.begin() as tx:
-            tag_actions.add(tx, self.cloud, rest.caller(req), self.kind.find, self.kind.table, self.collection, id, [tag])
+            tag_actions.add(
+                tx, self.cloud, rest.caller(req), self.kind.find, self.kind.table, self.collection, id, [tag]
+            )
         resp.status = HTTP_201
 
     def on_delete(self, req: Request, resp: Response, id: str, tag: str) -> None:
         with self.cloud.db.begin() as tx:
-            tag_actions.remove(tx, self.cloud, rest.caller(req), self.kind.find, self.kind.table, self.collection, id, tag)
+            tag_actions.remove(
+                tx, self.cloud, rest.caller(req), self.kind.find, self.kind.table, self.collection, id, tag
+            )
         resp.status = HTTP_204
 
 
@@ -242,4 +272,3 @@ def routes(cloud: Cloud, kind: Kind) -> Iterable[tuple[str, object]]:
         if kind.tags:
             yield f"/v2.0/{path}/{{id}}/tags", Tags(cloud, kind)
             yield f"/v2.0/{path}/{{id}}/tags/{{tag}}", Tag(cloud, kind)
-

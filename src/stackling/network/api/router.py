@@ -36,7 +36,9 @@ def view(tx: Tx, cloud: Cloud, caller: Caller, rows: Sequence[Row]) -> list[dict
             **standard_view(row, tags),
             "admin_state_up": row.admin_state_up,
             "status": "ACTIVE",
-            "external_gateway_info": _gateway(row, leg, addresses.get(leg.id, [])) if leg is not None else None,
+            "external_gateway_info": _gateway(row, leg, addresses.get(leg.id, []))
+            if leg is not None
+            else None,
             "routes": row.routes,
             "availability_zone_hints": row.availability_zone_hints,
             "availability_zones": [ZONE],

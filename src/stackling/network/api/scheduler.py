@@ -35,7 +35,11 @@ def _chassis(cloud: Cloud) -> tuple[Chassis, ...]:
 
 def _carriers(tx: Tx, row: Row, chassis: tuple[Chassis, ...]) -> list[str]:
     """Names of the hosts that may carry the router's gateway, the first choice first."""
-    leg = tx.execute(sa.select(port.c.network_id).where(port.c.id == row.gateway_port_id)).first() if row.gateway_port_id else None
+    leg = (
+        tx.execute(sa.select(port.c.network_id).where(port.c.id == row.gateway_port_id)).first()
+        if row.gateway_port_id
+        else None
+    )
     net = networks.by_id(tx, leg.network_id) if leg else None
     return [c.name for c in gateway_chassis(row.id, net.physical_network, chassis)] if net else []
 
@@ -61,7 +65,9 @@ class RouterAgents:
             caller.may("get_l3-agents")
             names = _carriers(tx, row, _chassis(self.cloud))
         found = {a["configurations"]["chassis_name"]: a for a in agent_api.agents(self.cloud)}
-        made = [{**found[n], "ha_state": "standby" if i else "active"} for i, n in enumerate(names) if n in found]
+        made = [
+            {**found[n], "ha_state": "standby" if i else "active"} for i, n in enumerate(names) if n in found
+        ]
         resp.media = {"agents": made}
 
 
@@ -77,7 +83,13 @@ class AgentRouters:
         name = _agent(self.cloud, caller, id)["configurations"]["chassis_name"]
         chassis = _chassis(self.cloud)
         with self.cloud.db.read() as tx:
-            rows = list(tx.execute(sa.select(routers).where(routers.c.gateway_port_id.isnot(None)).order_by(routers.c.created_at)))
+            rows = list(
+                tx.execute(
+                    sa.select(routers)
+                    .where(routers.c.gateway_port_id.isnot(None))
+                    .order_by(routers.c.created_at)
+                )
+            )
             mine = [r for r in rows if name in _carriers(tx, r, chassis)]
             resp.media = {"routers": router_api.view(tx, self.cloud, caller, mine)}
 
@@ -85,7 +97,9 @@ class AgentRouters:
         caller = rest.caller(req)
         caller.may("create_l3-router")
         _agent(self.cloud, caller, id)
-        raise InvalidAgent(f"Agent {id} takes no routers by hand: the fabric spreads gateways over its hosts.")
+        raise InvalidAgent(
+            f"Agent {id} takes no routers by hand: the fabric spreads gateways over its hosts."
+        )
 
 
 class AgentRouter:
@@ -98,7 +112,9 @@ class AgentRouter:
         caller = rest.caller(req)
         caller.may("delete_l3-router")
         _agent(self.cloud, caller, id)
-        raise InvalidAgent(f"Router {router_id[:64]} can't be taken from agent {id}: the fabric spreads gateways over its hosts.")
+        raise InvalidAgent(
+            f"Router {router_id[:64]} can't be taken from agent {id}: the fabric spreads gateways over its hosts."
+        )
 
 
 class NetworkAgents:

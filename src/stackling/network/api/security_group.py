@@ -48,7 +48,9 @@ def _rule(row: Row) -> dict[str, Any]:
     made = {
         **standard_view(row, {}),
         **{name: getattr(row, name) for name in _RULE},
-        "normalized_cidr": str(address.prefix(row.remote_ip_prefix, "remote_ip_prefix")) if row.remote_ip_prefix else None,
+        "normalized_cidr": str(address.prefix(row.remote_ip_prefix, "remote_ip_prefix"))
+        if row.remote_ip_prefix
+        else None,
     }
     del made["name"], made["tags"]
     return made
@@ -69,7 +71,9 @@ def _before_list(cloud: Cloud, caller: Caller) -> None:
 
 
 def _shared(texts: list[str]) -> ColumnElement[bool]:
-    among = groups.security_group.c.id.in_(sa.select(rbac_policy.c.object_id).where(rbac_policy.c.object_type == "security_group"))
+    among = groups.security_group.c.id.in_(
+        sa.select(rbac_policy.c.object_id).where(rbac_policy.c.object_type == "security_group")
+    )
     wanted = {rest.boolean(t, "shared") for t in texts}
     return sa.or_(sa.false(), *(among if flag else ~among for flag in wanted))
 
@@ -94,10 +98,13 @@ KIND = Kind(
     before_list=_before_list,
 )
 
+
 def address_group_view(tx: Tx, cloud: Cloud, caller: Caller, rows: Sequence[Row]) -> list[dict[str, Any]]:
     tags = tags_for(tx, rows)
     shared = security_group.shared_ids(tx, caller, [r.id for r in rows])
-    return [{**standard_view(row, tags), "addresses": row.addresses, "shared": row.id in shared} for row in rows]
+    return [
+        {**standard_view(row, tags), "addresses": row.addresses, "shared": row.id in shared} for row in rows
+    ]
 
 
 class Addresses:

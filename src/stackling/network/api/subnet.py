@@ -31,7 +31,9 @@ _POOL_LENGTHS = ("default_prefixlen", "min_prefixlen", "max_prefixlen")
 
 def view(tx: Tx, cloud: Cloud, caller: Caller, rows: Sequence[Row]) -> list[dict[str, Any]]:
     tags = tags_for(tx, rows)
-    outside = sa.select(network.c.id, network.c.external).where(network.c.id.in_({r.network_id for r in rows}))
+    outside = sa.select(network.c.id, network.c.external).where(
+        network.c.id.in_({r.network_id for r in rows})
+    )
     external = {r.id: r.external for r in tx.execute(outside)} if rows else {}
     return [
         {
@@ -57,7 +59,14 @@ def pool_view(tx: Tx, cloud: Cloud, caller: Caller, rows: Sequence[Row]) -> list
 
 def scope_view(tx: Tx, cloud: Cloud, caller: Caller, rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [
-        {"id": r.id, "name": r.name, "tenant_id": r.project_id, "project_id": r.project_id, "ip_version": r.ip_version, "shared": r.shared}
+        {
+            "id": r.id,
+            "name": r.name,
+            "tenant_id": r.project_id,
+            "project_id": r.project_id,
+            "ip_version": r.ip_version,
+            "shared": r.shared,
+        }
         for r in rows
     ]
 
@@ -79,7 +88,9 @@ KIND = Kind(
     view=view,
     conditions={
         "router:external": lambda texts: subnets.subnet.c.network_id.in_(
-            sa.select(network.c.id).where(network.c.external.in_([rest.boolean(t, "router:external") for t in texts]))
+            sa.select(network.c.id).where(
+                network.c.external.in_([rest.boolean(t, "router:external") for t in texts])
+            )
         ),
         "shared": lambda texts: subnets.subnet.c.network_id.in_(
             sa.select(network.c.id).where(network.c.shared.in_([rest.boolean(t, "shared") for t in texts]))

@@ -27,7 +27,9 @@ class Topology:
         if "dry-run" in (req.get_param_as_list("fields") or []):
             with self.cloud.db.read() as tx:
                 topology.check(tx, caller, whose)
-            resp.media = {"auto_allocated_topology": {"id": "dry-run=pass", "tenant_id": whose, "project_id": whose}}
+            resp.media = {
+                "auto_allocated_topology": {"id": "dry-run=pass", "tenant_id": whose, "project_id": whose}
+            }
             return
         with self.cloud.db.begin() as tx:
             network_id = topology.ensure(tx, self.cloud, caller, whose)

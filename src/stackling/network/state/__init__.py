@@ -13,4 +13,15 @@ from stackling.network.state import (
     topology,
 )
 
-__all__ = ["floating_ip", "metering", "network", "port", "rbac", "router", "security_group", "standard", "subnet", "topology"]
+__all__ = [
+    "floating_ip",
+    "metering",
+    "network",
+    "port",
+    "rbac",
+    "router",
+    "security_group",
+    "standard",
+    "subnet",
+    "topology",
+]

@@ -14,7 +14,9 @@ floating_ip = Table(
     *standard(),
     *one_of("state", State),
     Column("floating_network_id", ForeignKey("network.id"), nullable=False, index=True),
-    Column("floating_port_id", ForeignKey("port.id"), nullable=False, unique=True),  # the port that owns the address
+    Column(
+        "floating_port_id", ForeignKey("port.id"), nullable=False, unique=True
+    ),  # the port that owns the address
     Column("floating_ip_address", String(64), nullable=False, index=True),
     Column("port_id", ForeignKey("port.id"), index=True),
     Column("fixed_ip_address", String(64)),
@@ -33,7 +35,11 @@ def of_ports(tx: Tx, port_ids: list[str]) -> dict[str, list[Row]]:
     """The floating IPs that lead to each of the ports."""
     found: dict[str, list[Row]] = {}
     if port_ids:
-        query = sa.select(floating_ip).where(floating_ip.c.port_id.in_(port_ids)).order_by(floating_ip.c.created_at, floating_ip.c.id)
+        query = (
+            sa.select(floating_ip)
+            .where(floating_ip.c.port_id.in_(port_ids))
+            .order_by(floating_ip.c.created_at, floating_ip.c.id)
+        )
         for row in tx.execute(query):
             found.setdefault(row.port_id, []).append(row)
     return found

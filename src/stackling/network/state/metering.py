@@ -16,7 +16,9 @@ metering_label_rule = Table(
     "metering_label_rule",
     metadata,
     *standard(),
-    Column("metering_label_id", ForeignKey("metering_label.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column(
+        "metering_label_id", ForeignKey("metering_label.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
     Column("direction", String(16), nullable=False),
     Column("remote_ip_prefix", String(64)),
     Column("source_ip_prefix", String(64)),

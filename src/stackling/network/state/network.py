@@ -22,11 +22,17 @@ network = Table(
     Column("port_security_enabled", Boolean, nullable=False, default=True),
     Column("dns_domain", String(255), nullable=False, default=""),
     Column("availability_zone_hints", JSON, nullable=False, default=list),
-    Column("configured", String(64), unique=True),  # name in [[network.external]]: made and kept by the configuration
+    Column(
+        "configured", String(64), unique=True
+    ),  # name in [[network.external]]: made and kept by the configuration
     # Two networks can't share a segment; Geneve's tunnel keys are OVN's own, so theirs are only for show.
     sa.Index(
-        "uq_network_segment", "physical_network", "segmentation_id", unique=True,
-        sqlite_where=sa.text("physical_network IS NOT NULL"), postgresql_where=sa.text("physical_network IS NOT NULL"),
+        "uq_network_segment",
+        "physical_network",
+        "segmentation_id",
+        unique=True,
+        sqlite_where=sa.text("physical_network IS NOT NULL"),
+        postgresql_where=sa.text("physical_network IS NOT NULL"),
     ),
 )
 

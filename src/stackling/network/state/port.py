@@ -53,7 +53,11 @@ def by_id(tx: Tx, id: str) -> Row | None:
 
 def of_device(tx: Tx, device_id: str) -> list[Row]:
     """The ports of a server or router in the order in which they were plugged."""
-    query = sa.select(port).where(port.c.device_id == device_id).order_by(port.c.plug_order, port.c.created_at, port.c.id)
+    query = (
+        sa.select(port)
+        .where(port.c.device_id == device_id)
+        .order_by(port.c.plug_order, port.c.created_at, port.c.id)
+    )
     return list(tx.execute(query))
 
 
@@ -62,7 +66,9 @@ def addresses(tx: Tx, port_ids: list[str] | None) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     if port_ids == []:
         return found
-    query = sa.select(ip_allocation).order_by(ip_allocation.c.port_id, ip_allocation.c.position, ip_allocation.c.ip_address)
+    query = sa.select(ip_allocation).order_by(
+        ip_allocation.c.port_id, ip_allocation.c.position, ip_allocation.c.ip_address
+    )
     if port_ids is not None:
         query = query.where(ip_allocation.c.port_id.in_(port_ids))
     for row in tx.execute(query):
@@ -75,7 +81,9 @@ def groups(tx: Tx, port_ids: list[str] | None) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     if port_ids == []:
         return found
-    query = sa.select(port_security_group).order_by(port_security_group.c.port_id, port_security_group.c.security_group_id)
+    query = sa.select(port_security_group).order_by(
+        port_security_group.c.port_id, port_security_group.c.security_group_id
+    )
     if port_ids is not None:
         query = query.where(port_security_group.c.port_id.in_(port_ids))
     for row in tx.execute(query):

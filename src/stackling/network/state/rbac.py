@@ -45,5 +45,7 @@ def shared_with(object_type: str, id: ColumnElement[Any], project_id: str | None
 
 def actions_for(tx: Tx, object_id: str, project_id: str | None) -> set[str]:
     """In which ways the object was shared with the project by name."""
-    query = sa.select(rbac_policy.c.action).where(rbac_policy.c.object_id == object_id, rbac_policy.c.target_project == (project_id or ""))
+    query = sa.select(rbac_policy.c.action).where(
+        rbac_policy.c.object_id == object_id, rbac_policy.c.target_project == (project_id or "")
+    )
     return set(tx.execute(query).scalars())

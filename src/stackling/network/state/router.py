@@ -14,7 +14,9 @@ router = Table(
     Column("admin_state_up", Boolean, nullable=False, default=True),
     Column("gateway_port_id", ForeignKey("port.id"), unique=True),
     Column("enable_snat", Boolean, nullable=False, default=True),
-    Column("distributed", Boolean, nullable=False, default=False),  # floating IPs answer on the guest's own host
+    Column(
+        "distributed", Boolean, nullable=False, default=False
+    ),  # floating IPs answer on the guest's own host
     Column("ha", Boolean, nullable=False, default=True),
     Column("routes", JSON, nullable=False, default=list),  # [{"destination", "nexthop"}]
     Column("availability_zone_hints", JSON, nullable=False, default=list),

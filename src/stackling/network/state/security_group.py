@@ -26,7 +26,9 @@ security_group_rule = Table(
     "security_group_rule",
     metadata,
     *standard(),
-    Column("security_group_id", ForeignKey("security_group.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column(
+        "security_group_id", ForeignKey("security_group.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
     Column("direction", String(16), nullable=False),
     Column("ethertype", String(16), nullable=False),
     Column("protocol", String(40)),
@@ -47,7 +49,9 @@ def rules_of(tx: Tx, group_ids: list[str] | None) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     if group_ids == []:
         return found
-    query = sa.select(security_group_rule).order_by(security_group_rule.c.created_at, security_group_rule.c.id)
+    query = sa.select(security_group_rule).order_by(
+        security_group_rule.c.created_at, security_group_rule.c.id
+    )
     if group_ids is not None:
         query = query.where(security_group_rule.c.security_group_id.in_(group_ids))
     for row in tx.execute(query):

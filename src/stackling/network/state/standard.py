@@ -39,7 +39,9 @@ def tags_of(tx: Tx, ids: list[str]) -> dict[str, list[str]]:
     """The tags of resources by id, each list in alphabetical order; those without tags are left out."""
     found: dict[str, list[str]] = {}
     if ids:
-        rows = tx.execute(sa.select(tag.c.resource_id, tag.c.tag).where(tag.c.resource_id.in_(ids)).order_by(tag.c.tag))
+        rows = tx.execute(
+            sa.select(tag.c.resource_id, tag.c.tag).where(tag.c.resource_id.in_(ids)).order_by(tag.c.tag)
+        )
         for id, text in rows:
             found.setdefault(id, []).append(text)
     return found

@@ -44,7 +44,9 @@ subnet = Table(
     Column("ipv6_ra_mode", String(32)),
     Column("ipv6_address_mode", String(32)),
     Column("subnetpool_id", ForeignKey("subnetpool.id"), index=True),
-    Column("service_types", JSON, nullable=False, default=list),  # prefixes of device owners that it serves; none: all
+    Column(
+        "service_types", JSON, nullable=False, default=list
+    ),  # prefixes of device owners that it serves; none: all
     Column("next_ip", String(64)),  # where the search for a free address goes on
 )
 

@@ -74,7 +74,11 @@ def networks_of(tx: Tx, cloud: Cloud, ids: Ids = None) -> Iterator[driver.Networ
     if wanted is not None:
         served = served.where(port.c.network_id.in_(wanted))
     metadata = {p.network_id: p for p in tx.execute(served)}
-    addresses = ports.addresses(tx, [p.id for p in metadata.values()]) if wanted is not None else ports.addresses(tx, None)
+    addresses = (
+        ports.addresses(tx, [p.id for p in metadata.values()])
+        if wanted is not None
+        else ports.addresses(tx, None)
+    )
     for row in rows:
         through = metadata.get(row.id)
         yield driver.Network(
@@ -135,8 +139,12 @@ def ports_of(tx: Tx, ids: Ids = None) -> Iterator[driver.Port]:
             admin_state_up=row.admin_state_up,
             port_security_enabled=row.port_security_enabled,
             security_group_ids=tuple(groups.get(row.id, [])),
-            allowed_address_pairs=tuple(AddressPair(p["ip_address"], p["mac_address"]) for p in row.allowed_address_pairs),
-            extra_dhcp_opts=tuple(DHCPOption(o["opt_name"], o["opt_value"], o["ip_version"]) for o in row.extra_dhcp_opts),
+            allowed_address_pairs=tuple(
+                AddressPair(p["ip_address"], p["mac_address"]) for p in row.allowed_address_pairs
+            ),
+            extra_dhcp_opts=tuple(
+                DHCPOption(o["opt_name"], o["opt_value"], o["ip_version"]) for o in row.extra_dhcp_opts
+            ),
             requested_chassis=(row.host,) if row.host and not row.device_owner.startswith("network:") else (),
             dns_name=row.dns_name,
         )
@@ -147,7 +155,11 @@ def ports_of(tx: Tx, ids: Ids = None) -> Iterator[driver.Port]:
 
 def routers_of(tx: Tx, chassis: Sequence[Chassis], ids: Ids = None) -> Iterator[driver.Router]:
     rows = list(tx.execute(_pick(router, ids)))
-    query = sa.select(port).where(port.c.device_owner.in_([INTERFACE, GATEWAY])).order_by(port.c.created_at, port.c.id)
+    query = (
+        sa.select(port)
+        .where(port.c.device_owner.in_([INTERFACE, GATEWAY]))
+        .order_by(port.c.created_at, port.c.id)
+    )
     if ids is not None:
         query = query.where(port.c.device_id.in_(list(ids)))
     legs = list(tx.execute(query))
@@ -166,10 +178,21 @@ def routers_of(tx: Tx, chassis: Sequence[Chassis], ids: Ids = None) -> Iterator[
             id=row.id,
             admin_state_up=row.admin_state_up,
             interfaces=tuple(_interface(p, nets[p.network_id], addresses.get(p.id, []), held) for p in inner),
-            gateway=_gateway(row.id, outer, nets[outer.network_id], addresses.get(outer.id, []), held, chassis) if outer else None,
+            gateway=_gateway(
+                row.id, outer, nets[outer.network_id], addresses.get(outer.id, []), held, chassis
+            )
+            if outer
+            else None,
             enable_snat=row.enable_snat,
             snat_cidrs=tuple(
-                sorted({held[a.subnet_id].cidr for p in inner for a in addresses.get(p.id, []) if held[a.subnet_id].ip_version == 4})
+                sorted(
+                    {
+                        held[a.subnet_id].cidr
+                        for p in inner
+                        for a in addresses.get(p.id, [])
+                        if held[a.subnet_id].ip_version == 4
+                    }
+                )
             ),
             routes=_routes(row.routes),
         )
@@ -193,7 +216,12 @@ def _interface(leg: Row, net: Row, addresses: Sequence[Row], held: dict[str, Row
 
 
 def _gateway(
-    router_id: str, leg: Row, net: Row, addresses: Sequence[Row], held: dict[str, Row], chassis: Sequence[Chassis]
+    router_id: str,
+    leg: Row,
+    net: Row,
+    addresses: Sequence[Row],
+    held: dict[str, Row],
+    chassis: Sequence[Chassis],
 ) -> RouterGateway:
     hops: dict[int, str] = {}
     for a in addresses:

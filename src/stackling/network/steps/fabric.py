@@ -30,7 +30,11 @@ def look_at_ports(cloud: Cloud) -> None:
     states = cloud.driver(Fabric).ports()
     with cloud.db.read() as tx:
         rows = list(tx.execute(sa.select(port.c.id, port.c.up)))
-    changed = [(r.id, states[r.id].up if r.id in states else False) for r in rows if r.up != (r.id in states and states[r.id].up)]
+    changed = [
+        (r.id, states[r.id].up if r.id in states else False)
+        for r in rows
+        if r.up != (r.id in states and states[r.id].up)
+    ]
     for id, up in changed:
         with cloud.db.begin() as tx:
             port_actions.seen(tx, cloud, id, up)
