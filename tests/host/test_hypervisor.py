@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +118,8 @@ def rig(services: Services, store: Path, image: ImageRef) -> Iterator[Host]:
     agent = NodeAgent(config(services), StoredFiles(store))
     yield Host(agent, image)
     agent.close()
+    for made in ("images", "instances", "store", "volumes"):
+        shutil.rmtree(services.state_dir / made, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
