@@ -152,7 +152,6 @@ class Compute(Section, frozen=True):
     shutdown_timeout: Annotated[
         Positive, _says("Seconds a guest may take to power itself off before it is switched off.")
     ] = 60
-    concurrent_boots: Annotated[Positive, _says("Domains a host starts at once.")] = 4
     instances: Annotated[Limit, _says("Quota: servers of a project; -1 is no limit.")] = 10
     cores: Annotated[Limit, _says("Quota: virtual CPUs of a project.")] = 20
     ram_mib: Annotated[Limit, _says("Quota: memory of a project's servers, MiB.")] = 51200
