@@ -36,6 +36,7 @@ def test_flavors_are_made_shown_and_removed(cloud: Bed, alice: User, admin: User
     assert admin.post(specs, {"extra_specs": {"hw:x": "1"}}).json == {"extra_specs": {"hw:x": "1"}}
     assert admin.put(f"{specs}/hw:x", {"hw:x": "2"}).json == {"hw:x": "2"}
     assert alice.get(f"{specs}/hw:x").json == {"hw:x": "2"}
+    assert admin.put(f"{specs}/hw:y", {"hw:y": "3"}).json == {"hw:y": "3"}
     assert admin.delete(f"{specs}/hw:x").status == 200
     assert admin.delete(f"{V}/flavors/{id}").status == 202
     assert admin.get(f"{V}/flavors/{id}").status == 404

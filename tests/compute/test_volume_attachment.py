@@ -122,6 +122,14 @@ def test_boot_from_an_existing_volume(cloud: Bed, alice: User) -> None:
     assert state(alice, vol) == "available"
 
 
+def test_a_volume_that_comes_first_is_booted_from_even_beside_an_image(cloud: Bed, alice: User) -> None:
+    vol = volume(cloud, alice)
+    root = {"source_type": "volume", "destination_type": "volume", "boot_index": 0, "uuid": vol}
+    made = boot(cloud, alice, imageRef=image(alice), block_device_mapping_v2=[root])
+    assert (made["status"], made["image"]) == ("ACTIVE", "")
+    assert cloud.host("n1").domains[made["id"]].image is None
+
+
 def test_a_volume_that_cannot_be_made_is_told_in_the_fault(cloud: Bed, alice: User) -> None:
     from stackling.boot import fake
 

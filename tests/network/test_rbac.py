@@ -53,6 +53,13 @@ def test_only_admins_share_with_everybody(cloud, alice, bob, admin):
     assert [(p["target_tenant"], p["action"]) for p in found] == [("*", "access_as_shared")]
 
 
+def test_a_user_may_say_what_would_be_so_anyway(cloud, alice):
+    assert make(alice, "address_scope", name="s", ip_version=4, shared=False)["shared"] is False
+    pool = make(alice, "subnetpool", name="p", prefixes=["10.0.0.0/8"], shared=False, is_default=False)
+    assert (pool["shared"], pool["is_default"]) == (False, False)
+    make(alice, "address_scope", name="s", ip_version=4, shared=True, expect=403)
+
+
 def test_groups_and_pools_are_shared(cloud, alice, bob):
     group = make(alice, "security_group", name="web")
     network, _ = net(bob)

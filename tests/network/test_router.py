@@ -176,3 +176,14 @@ def test_a_distributed_router_has_floating_ips_answer_at_home(cloud, alice, admi
     change(alice, "router", router["id"], expect=403, distributed=True)
     assert change(admin, "router", router["id"], distributed=True)["distributed"] is True
     assert things(cloud, "floating_ip")[fip["id"]].external_mac is not None
+
+
+def test_a_gateway_without_a_subnet_gets_its_address_with_the_first_one(cloud, alice, admin):
+    bare = make(admin, "network", name="bare", **{"router:external": True})
+    router = make(alice, "router", external_gateway_info={"network_id": bare["id"]})
+    assert router["external_gateway_info"]["external_fixed_ips"] == []
+    assert things(cloud, "router")[router["id"]].gateway is None
+    make(admin, "subnet", network_id=bare["id"], ip_version=4, cidr="198.51.100.0/24")
+    cloud.settle()
+    (fixed,) = show(alice, "router", router["id"])["external_gateway_info"]["external_fixed_ips"]
+    assert things(cloud, "router")[router["id"]].gateway.networks == (f"{fixed['ip_address']}/24",)

@@ -51,7 +51,13 @@ def plan(asked: list[NewDisk], image: Row | None) -> list[NewDisk]:
             "Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid."
         )
     root = root_of(found)
-    if image is not None and root is not None and not (root.source == "image" and root.source_id == image.id):
+    # A volume that comes first is booted from, whatever image is named beside it.
+    if (
+        image is not None
+        and root is not None
+        and root.destination == "local"
+        and not (root.source == "image" and root.source_id == image.id)
+    ):
         raise BadRequest(
             "Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid: imageRef and boot_index 0 disagree."
         )

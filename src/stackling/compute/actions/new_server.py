@@ -462,7 +462,8 @@ def _take_volume(
 ) -> dict[str, Any]:
     if disk.source == "volume":
         assert disk.source_id is not None
-        if disk.boot_index == 0 and not volumes.get(tx, caller, disk.source_id).bootable:
+        unvouched = disk.boot_index == 0 and plan.image is None
+        if unvouched and not volumes.get(tx, caller, disk.source_id).bootable:
             raise BadRequest(f"Block Device {disk.source_id} is not bootable.")
         held = attachments.reserve(tx, cloud, caller, disk.source_id, id, device=f"/dev/{disk.device}")
         return {"volume_id": disk.source_id, "attachment_id": held.id}

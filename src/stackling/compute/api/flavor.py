@@ -297,8 +297,6 @@ class Spec(_Room):
         if set(specs) != {name}:
             raise BadRequest("Request body and URI mismatch")
         with self.cloud.db.begin() as tx:
-            if name not in actions.get(tx, caller(req), flavor_id).extra_specs:
-                raise NotFound(f"Flavor {flavor_id} has no extra specs with key {name}.")
             actions.set_specs(tx, caller(req), flavor_id, specs, rule)
         resp.media = specs
 

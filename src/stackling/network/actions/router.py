@@ -202,8 +202,6 @@ def _set_gateway(tx: Tx, cloud: Cloud, caller: Caller, row: Row, want: Gateway |
         _drop_gateway(tx, cloud, row)
         now_at = None
     if now_at is None:
-        if not subnets.of_networks(tx, [network_id]):
-            raise BadRequest(f"Bad router request: Network {network_id} has no subnet.")
         _check_overlap_outside(tx, row, network_id)
         new = new_port.NewPort(
             network_id=network_id, device_id=row.id, device_owner=GATEWAY, fixed_ips=wanted

@@ -85,15 +85,20 @@ def target(project_id: str | None, **attributes: Any) -> dict[str, Any]:
     return {"project_id": project_id, "tenant_id": project_id, **attributes}
 
 
+_DEFAULTS = {"shared": False, "external": False, "is_default": False, "device_owner": "", "service_types": []}
+
+
 def may_set(
     caller: Caller, rule: str, want: Struct, names: Mapping[str, str], whom: Mapping[str, Any]
 ) -> None:
     """Guard single attributes: for each of `names` (attribute → its name in the policy) that is set, `rule:name`.
 
-    Raises Forbidden.
+    A new resource may say what would be so anyway. Raises Forbidden.
     """
     for attr, name in names.items():
-        if getattr(want, attr) is not UNSET:
+        value = getattr(want, attr)
+        said_anyway = rule.startswith("create_") and attr in _DEFAULTS and value == _DEFAULTS[attr]
+        if value is not UNSET and not said_anyway:
             caller.may(f"{rule}:{name}", whom)
 
 

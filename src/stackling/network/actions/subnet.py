@@ -14,7 +14,7 @@ from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest
 from stackling.network.actions import address, ipam, new_port, standard, subnetpool
 from stackling.network.actions import network as network_actions
-from stackling.network.actions.ipam import Fixed
+from stackling.network.actions.ipam import Fixed, WantedIP
 from stackling.network.actions.network import DISTRIBUTED, SELF_MADE
 from stackling.network.actions.standard import New, Unset, given
 from stackling.network.errors import (
@@ -31,6 +31,7 @@ from stackling.network.state import port as ports
 from stackling.network.state import subnet as subnets
 from stackling.network.state.network import network
 from stackling.network.state.port import ip_allocation, port
+from stackling.network.state.router import GATEWAY
 from stackling.network.state.subnet import subnet
 
 _MODES = ("slaac", "dhcpv6-stateful", "dhcpv6-stateless")
@@ -157,6 +158,8 @@ def insert(tx: Tx, cloud: Cloud, caller: Caller | None, net: Row, project_id: st
         _serve_metadata(tx, cloud, net, [*present, row])
     if ipam.is_auto(row):
         _address_present_ports(tx, cloud, row)
+    if net.external:
+        _address_gateways(tx, cloud, row)
     return row
 
 
@@ -329,6 +332,20 @@ def _address_present_ports(tx: Tx, cloud: Cloud, row: Row) -> None:
     for present in list(tx.execute(query)):
         ipam.add(tx, present.id, [Fixed(row.id, address.eui64(row.cidr, present.mac_address))], position=1000)
         new_port.described_anew(tx, cloud, present)
+
+
+def _address_gateways(tx: Tx, cloud: Cloud, row: Row) -> None:
+    """Routers that leave through this network and have no address of the subnet's IP version get one."""
+    query = sa.select(port).where(port.c.network_id == row.network_id, port.c.device_owner == GATEWAY)
+    for leg in list(tx.execute(query)):
+        have = ports.addresses(tx, [leg.id]).get(leg.id, [])
+        if any(address.address(a.ip_address, "ip").version == row.ip_version for a in have):
+            continue
+        wanted = [WantedIP(subnet_id=row.id)]
+        fixed = ipam.choose(tx, row.network_id, [row], leg.mac_address, GATEWAY, wanted)
+        ipam.add(tx, leg.id, fixed, position=len(have))
+        new_port.described_anew(tx, cloud, leg)
+        jobs.start(tx, "network.router", leg.device_id, now=cloud.clock.now())
 
 
 # -- update and remove -------------------------------------------------------------------------------------------------

@@ -181,7 +181,7 @@ def routers_of(tx: Tx, chassis: Sequence[Chassis], ids: Ids = None) -> Iterator[
             gateway=_gateway(
                 row.id, outer, nets[outer.network_id], addresses.get(outer.id, []), held, chassis
             )
-            if outer
+            if outer and addresses.get(outer.id)  # its network may have no subnet yet
             else None,
             enable_snat=row.enable_snat,
             snat_cidrs=tuple(

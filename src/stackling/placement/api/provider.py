@@ -365,7 +365,7 @@ class ProviderAggregates(_Room):
             row = actions.get(tx, id)
             if generation is not None:
                 actions.advance(tx, self.cloud, row, generation)
-            actions.set_aggregates(tx, row.id, [query.uuid_of(a, "aggregates") for a in listed])
+            actions.set_aggregates(tx, row.id, listed)
             self._answer(req, resp, tx, row.id)
 
 

@@ -104,7 +104,9 @@ def aggregates(req: falcon.Request, texts: list[str], group: Group) -> None:
             raise BadQuery(
                 f"Multiple values for 'member_of' must be prefixed with the 'in:' keyword. Got: {text[:64]}"
             )
-        ids = frozenset(uuid_of(t.strip(), "member_of") for t in listed)
+        ids = frozenset(t.strip() for t in listed)
+        for id in ids:
+            uuid_of(id, "member_of")  # compared as written: an aggregate keeps the form that it was given
         if refuse:
             group.not_member_of |= ids
         else:
