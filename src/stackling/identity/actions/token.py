@@ -23,6 +23,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import NotFound, Unauthorized
+from stackling.base.statement import Statement
 from stackling.identity.actions import catalog, keys
 from stackling.identity.state import credential, grants, revision
 from stackling.identity.state import federated_user as federated_users
@@ -297,9 +298,9 @@ def _refuse(detail: str) -> Unauthorized:
 
 def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int) -> Token:
     """What `payload` means now. Raises Unauthorized when it means nothing any more."""
-    if tx.execute(_REVOKED, {"ids": payload.audit[0]}).first():
+    if _REVOKED.first(tx, audit_id=payload.audit[0]):
         raise _refuse("the token was revoked")
-    found = tx.execute(_USER, {"user_id": payload.user_id}).one_or_none()
+    found = _USER.first(tx, user_id=payload.user_id)
     if found is None or not found.enabled or not found.domain_enabled:
         raise _refuse("the user is gone or disabled")
     if found.generation != payload.generation:
@@ -310,7 +311,7 @@ def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int) -> Toke
         trusted = credential.find_trust(tx, _unpack(payload.trust))
         if trusted is None or (trusted.expires_at and trusted.expires_at <= cloud.clock.now()):
             raise _refuse("the trust is gone")
-        trustor = tx.execute(_USER, {"user_id": trusted.trustor_user_id}).one_or_none()
+        trustor = _USER.first(tx, user_id=trusted.trustor_user_id)
         if trustor is None or not trustor.enabled or not trustor.domain_enabled:
             raise _refuse("the trustor is gone or disabled")
         _check_origin(federated_users.providers_of(tx, trustor.id))
@@ -338,7 +339,7 @@ def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int) -> Toke
     caller: dict[str, Any] = {}
     where: sa.ColumnElement[bool] | None = None
     if payload.scope == PROJECT:
-        project = tx.execute(_PROJECT, {"project_id": payload.target_id}).one_or_none()
+        project = _PROJECT.first(tx, project_id=payload.target_id)
         if project is None or not project.enabled or project.domain_enabled is False:
             raise _refuse("the project is gone or disabled")
         body["is_domain"] = project.is_domain
@@ -482,15 +483,17 @@ def _password_end(tx: Tx, user_id: str) -> datetime | None:
 
 
 _domain = projects.project.alias("domain")
-_REVOKED = sa.select(credential.revocation.c.audit_id).where(
-    credential.revocation.c.audit_id == sa.bindparam("ids")
+_REVOKED = Statement(
+    sa.select(credential.revocation.c.audit_id).where(
+        credential.revocation.c.audit_id == sa.bindparam("audit_id")
+    )
 )
-_USER = (
+_USER = Statement(
     sa.select(users.user, _domain.c.name.label("domain_name"), _domain.c.enabled.label("domain_enabled"))
     .join(_domain, _domain.c.id == users.user.c.domain_id)
     .where(users.user.c.id == sa.bindparam("user_id"))
 )
-_PROJECT = (
+_PROJECT = Statement(
     sa.select(
         projects.project, _domain.c.name.label("domain_name"), _domain.c.enabled.label("domain_enabled")
     )

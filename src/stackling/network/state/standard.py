@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import Column, DateTime, Integer, String, Table
 
 from stackling.base.db import Tx, metadata, resource
+from stackling.base.statement import Statement, among
 
 
 class State(StrEnum):
@@ -39,9 +40,11 @@ def tags_of(tx: Tx, ids: list[str]) -> dict[str, list[str]]:
     """The tags of resources by id, each list in alphabetical order; those without tags are left out."""
     found: dict[str, list[str]] = {}
     if ids:
-        rows = tx.execute(
-            sa.select(tag.c.resource_id, tag.c.tag).where(tag.c.resource_id.in_(ids)).order_by(tag.c.tag)
-        )
-        for id, text in rows:
-            found.setdefault(id, []).append(text)
+        for row in _TAGS.all(tx, ids=ids):
+            found.setdefault(row.resource_id, []).append(row.tag)
     return found
+
+
+_TAGS = Statement(
+    sa.select(tag.c.resource_id, tag.c.tag).where(among(tag.c.resource_id, "ids")).order_by(tag.c.tag)
+)
