@@ -89,6 +89,17 @@ def servers(cloud: Cloud, made: Template, count: int, *, first: int = 0, project
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+def users(cloud: Cloud, user_id: str, name: str, count: int) -> None:
+    """Add `count` copies of a user with all roles he has. Keystone's own database is understood as well."""
+    with _open(cloud) as database:
+        rows = _closure(database, user_id)
+        copies = []
+        for number in range(count):
+            copies += _copied(database, rows, {user_id: uuid.uuid4().hex, name: f"{name}-{number}"})
+        with database:
+            _write(database, copies)
+
+
 def _open(cloud: Cloud) -> "_Database":
     if cloud.database is None or not cloud.database.exists():
         raise Failed("servers can only be copied in a cloud with SQLite on this machine")

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import cloud as clouds
-from bench import keystone, measure
+from bench import fill, keystone, measure
 from bench.cloud import Cloud
 from bench.measure import request
 
 _PASSWORD = "bench-pass-word"
-_PROJECTS = 10
 _LIST_CALLS = 20  # most of a long list that are measured
 
 
@@ -96,25 +95,36 @@ def _one(
 
 @contextlib.contextmanager
 def _filled(cloud: Cloud, users: int, assignments: int) -> Iterator[None]:
-    """So many users and role assignments more, in a domain that goes with all it has."""
+    """So many users more, who have so many roles in all, in a domain that goes with all it has.
+
+    Where the database is at hand one user is made through the API and copied.
+    """
     call = _caller(cloud)
     name = f"bench-{uuid.uuid4().hex[:8]}"
+    each = assignments // users
     domain = call("POST", "/domains", {"domain": {"name": name}}, 201)["domain"]["id"]
+    projects = [
+        call("POST", "/projects", {"project": {"name": f"{name}-{n}", "domain_id": domain}}, 201)["project"][
+            "id"
+        ]
+        for n in range(each)
+    ]
+    role = next(r["id"] for r in call("GET", "/roles", None, 200)["roles"] if r["name"] == "reader")
+
+    def make(name: str) -> str:
+        made = call("POST", "/users", {"user": {"name": name, "domain_id": domain}}, 201)["user"]["id"]
+        for project in projects:
+            call("PUT", f"/projects/{project}/users/{made}/roles/{role}", None, 204)
+        return str(made)
+
+    first = make(name)
+    if cloud.database is not None:
+        fill.users(cloud, first, name, users - 1)
+        yield  # the cloud itself goes afterwards
+        return
     try:
-        projects = [
-            call("POST", "/projects", {"project": {"name": f"{name}-{n}", "domain_id": domain}}, 201)[
-                "project"
-            ]["id"]
-            for n in range(_PROJECTS)
-        ]
-        people = [
-            call("POST", "/users", {"user": {"name": f"{name}-{n}", "domain_id": domain}}, 201)["user"]["id"]
-            for n in range(users)
-        ]
-        role = next(r["id"] for r in call("GET", "/roles", None, 200)["roles"] if r["name"] == "reader")
-        pairs = [(project, person) for person in people for project in projects]
-        for project, person in pairs[:assignments]:
-            call("PUT", f"/projects/{project}/users/{person}/roles/{role}", None, 204)
+        for number in range(users - 1):
+            make(f"{name}-{number}")
         yield
     finally:
         call("PATCH", f"/domains/{domain}", {"domain": {"enabled": False}}, 200)

@@ -139,11 +139,13 @@ def _effective(tx: Tx, asked: Asked) -> Iterator[Shown]:
     tree = _tree(tx, asked)
     if tree:
         rows = tx.execute(sa.select(project).where(project.c.id.in_(tree)))
-        query = query.where(sa.or_(sa.false(), *(grants.on_project(tx, row) for row in rows.all())))
+        query = query.where(
+            sa.or_(sa.false(), *(grants.on_project(tx, row).condition() for row in rows.all()))
+        )
     elif asked.domain_id:
-        query = query.where(grants.on_domain(asked.domain_id))
+        query = query.where(grants.on_domain(asked.domain_id).condition())
     elif asked.system:
-        query = query.where(grants.on_system())
+        query = query.where(grants.on_system().condition())
     if asked.inherited is not None:
         query = query.where(assignment.c.inherited.is_(asked.inherited))
     graph = roles.implications(tx)

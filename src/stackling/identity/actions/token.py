@@ -337,7 +337,7 @@ def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int) -> Toke
         }
     body: dict[str, Any] = {"methods": payload.method_names, "user": user}
     caller: dict[str, Any] = {}
-    where: sa.ColumnElement[bool] | None = None
+    where: grants.Reach | None = None
     if payload.scope == PROJECT:
         project = _PROJECT.first(tx, project_id=payload.target_id)
         if project is None or not project.enabled or project.domain_enabled is False:

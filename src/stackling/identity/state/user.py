@@ -17,6 +17,7 @@ from sqlalchemy import (
 )
 
 from stackling.base.db import JSON, Row, Tx, metadata
+from stackling.base.statement import Statement
 
 user = Table(
     "identity_user",
@@ -75,17 +76,28 @@ membership = Table(
 
 
 def find(tx: Tx, user_id: str) -> Row | None:
-    return tx.execute(sa.select(user).where(user.c.id == user_id)).one_or_none()
+    return _ONE.first(tx, user_id=user_id)
 
 
 def find_by_name(tx: Tx, name: str, domain_id: str) -> Row | None:
-    return tx.execute(sa.select(user).where(user.c.name == name, user.c.domain_id == domain_id)).one_or_none()
+    return _NAMED.first(tx, name=name, domain_id=domain_id)
 
 
 def current_password(tx: Tx, user_id: str) -> Row | None:
     """The password that is in force; earlier ones are history."""
-    query = sa.select(password).where(password.c.user_id == user_id).order_by(password.c.id.desc()).limit(1)
-    return tx.execute(query).one_or_none()
+    return _PASSWORD.first(tx, user_id=user_id)
+
+
+_ONE = Statement(sa.select(user).where(user.c.id == sa.bindparam("user_id")))
+_NAMED = Statement(
+    sa.select(user).where(user.c.name == sa.bindparam("name"), user.c.domain_id == sa.bindparam("domain_id"))
+)
+_PASSWORD = Statement(
+    sa.select(password)
+    .where(password.c.user_id == sa.bindparam("user_id"))
+    .order_by(password.c.id.desc())
+    .limit(1)
+)
 
 
 def find_group(tx: Tx, group_id: str) -> Row | None:
