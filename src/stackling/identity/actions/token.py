@@ -1,8 +1,9 @@
 """Tokens: what they hold, whether they still work, and who their bearer is.
 
 A token is a Fernet message that names the user, the scope and the times; roles and names are looked up when it is
-shown. What was found is kept for each token, and believed for as long as `identity_revision` stays as it was: so a
-known token costs one row, and whatever is revoked stops working at once in every process.
+shown. What was found is kept for each token, and believed for as long as `identity_revision` stays as it was, which is
+looked at before each use: whatever is revoked stops working at once in every process. With SQLite a known token costs
+no query while nothing is committed; with PostgreSQL it costs that one row, because news of it (LISTEN) would come late.
 """
 
 import base64
@@ -21,7 +22,7 @@ from stackling.base import db
 from stackling.base.clock import zulu_micros
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
-from stackling.base.db import Row, Tx
+from stackling.base.db import Database, Row, Tx
 from stackling.base.errors import NotFound, Unauthorized
 from stackling.base.statement import Statement
 from stackling.identity.actions import catalog, keys
@@ -155,6 +156,7 @@ class Tokens:
         self._lock = threading.Lock()
         self._known: dict[str, Token] = {}
         self._catalog: tuple[int, list[Row], list[dict[str, str]]] = -1, [], []
+        self._revision: tuple[int | None, int] = None, -1
 
     def look(self, text: str, *, allow_expired: bool = False) -> Token:
         """The token behind `text`. Raises Unauthorized when it does not work (any more)."""
@@ -168,13 +170,20 @@ class Tokens:
         if payload.expires_at <= latest:
             raise Unauthorized(_REFUSED, detail="the token has expired")
         fresh = kept is not None and (kept.until is None or kept.until > now)
-        if kept is not None and fresh and kept.revision == revision.glance(cloud.db):
+        if kept is not None and fresh and kept.revision == self._revision_now(cloud.db):
             return kept
         with cloud.db.read() as tx:
             number = revision.read(tx)  # before all else: what changes meanwhile has a higher one
             found = read(tx, cloud, text, payload, number)
         self._keep(found)
         return found
+
+    def _revision_now(self, database: Database) -> int:
+        """The revision; read again when anything was committed since, by whatever process."""
+        changes = database.changes()  # before the revision: what is committed meanwhile shows the next time
+        if changes is None or changes != self._revision[0]:
+            self._revision = changes, revision.glance(database)
+        return self._revision[1]
 
     def catalog(self, tx: Tx, number: int) -> tuple[list[Row], list[dict[str, str]]]:
         """The catalog's rows and the service providers at the revision `number`: the same for all tokens."""

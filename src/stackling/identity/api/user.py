@@ -85,7 +85,8 @@ class Users(Resource):
             query = federated_attribute.narrowed(query, **origin)
             rows, more = paged(req, tx, query, users.user)
             ends = users.password_ends(tx)
-        made = [self.linked(req, f"/users/{r.id}", shown(r, ends.get(r.id))) for r in rows]
+        root = self.url(req, "/users/")
+        made = [{**shown(r, ends.get(r.id)), "links": {"self": root + r.id}} for r in rows]
         resp.media = self.listed(req, "users", made, next_marker=more)
 
     def on_post(self, req: Request, resp: Response) -> None:
