@@ -17,6 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy import CheckConstraint, Column, Connection, DateTime, Index, MetaData, String, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
+from stackling.base import pattern
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -194,6 +196,7 @@ def _json(value: Any) -> str:
 
 def _sqlite_connect(connection: sqlite3.Connection, durable: bool) -> None:
     connection.isolation_level = None  # the driver's own transaction handling is off; see _sqlite_begin
+    connection.create_function("regexp", 2, pattern.matches, deterministic=True)
     for pragma in (
         "journal_mode=WAL",
         f"synchronous={'FULL' if durable else 'OFF'}",
