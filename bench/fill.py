@@ -89,15 +89,19 @@ def servers(cloud: Cloud, made: Template, count: int, *, first: int = 0, project
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def users(cloud: Cloud, user_id: str, name: str, count: int) -> None:
-    """Add `count` copies of a user with all roles he has. Keystone's own database is understood as well."""
+def copies(cloud: Cloud, id: str, name: str, count: int, *, first: int = 0) -> None:
+    """Add `count` copies, numbered from `first`, of what has this id and name, and of the rows that bear the id.
+
+    For a user with his roles, or an image. Keystone's own database is understood as well.
+    """
     with _open(cloud) as database:
-        rows = _closure(database, user_id)
-        copies = []
-        for number in range(count):
-            copies += _copied(database, rows, {user_id: uuid.uuid4().hex, name: f"{name}-{number}"})
+        rows = _closure(database, id)
+        made = []
+        for number in range(first, first + count):
+            fresh = uuid.uuid4().hex if "-" not in id else str(uuid.uuid4())
+            made += _copied(database, rows, {id: fresh, name: f"{name}-{number}"})
         with database:
-            _write(database, copies)
+            _write(database, made)
 
 
 def _open(cloud: Cloud) -> "_Database":

@@ -119,7 +119,7 @@ def _filled(cloud: Cloud, users: int, assignments: int) -> Iterator[None]:
 
     first = make(name)
     if cloud.database is not None:
-        fill.users(cloud, first, name, users - 1)
+        fill.copies(cloud, first, name, users - 1)
         yield  # the cloud itself goes afterwards
         return
     try:

@@ -75,6 +75,20 @@ def test_as_many_values_as_one_likes(things: Database) -> None:
         assert list(some.by(tx, "whole", ids=["a", "b"])) == [True, False]
 
 
+def test_a_list_is_looked_up_by_index(things: Database) -> None:
+    statement = Statement(EVERY.where(among(thing.c.id, "ids")))
+    if things.is_sqlite:
+        with things.read() as tx:
+            plan = str(
+                list(
+                    tx.exec_driver_sql(
+                        "EXPLAIN QUERY PLAN " + str(statement.select.compile(tx.engine)), ("[]",)
+                    )
+                )
+            )
+        assert "SEARCH thing USING INDEX" in plan
+
+
 def test_it_sees_its_own_transaction_and_one_picture(things: Database) -> None:
     one = Statement(EVERY.where(thing.c.id == sa.bindparam("id")))
     with things.read() as before:

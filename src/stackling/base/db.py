@@ -35,13 +35,14 @@ Tx = Connection
 Row = sa.Row[Any]
 
 
-def resource() -> list[Column[Any]]:
-    """The columns that every resource of a project has; times are naive UTC."""
+def resource() -> list[Any]:
+    """The columns that every resource of a project has, and the order in which a project lists them. Times are naive UTC."""
     return [
         Column("id", String(36), primary_key=True),
-        Column("project_id", String(64), nullable=False, index=True),
+        Column("project_id", String(64), nullable=False),
         Column("created_at", DateTime, nullable=False),
         Column("updated_at", DateTime),
+        Index(None, "project_id", "created_at", "id"),
     ]
 
 

@@ -28,14 +28,14 @@ class Statement:
     """A `SELECT` whose parameters are `bindparam`s; their values are given by name when it is run."""
 
     def __init__(self, select: sa.Select[Any]) -> None:
-        self._select = select
+        self.select = select
         self._direct: _Direct | None = None
 
     def all(self, tx: Tx, **values: Any) -> list[Row]:
         if tx.dialect.name != "sqlite":
-            return list(tx.execute(self._select, values))
+            return list(tx.execute(self.select, values))
         if self._direct is None:
-            self._direct = _Direct(self._select, tx.dialect)
+            self._direct = _Direct(self.select, tx.dialect)
         return self._direct.rows(tx, values)
 
     def by(self, tx: Tx, column: str, **values: Any) -> dict[str, list[Row]]:
@@ -87,29 +87,28 @@ def _impl(kind: Any, dialect: sa.Dialect) -> Any:
     return kind.dialect_impl(dialect)
 
 
-class among(sa.ColumnElement[bool]):
+def among(column: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[bool]:
     """`column IN` the list of texts that is given as the parameter `name`, however long it is."""
+    return column.bool_op("IN")(_Listed(name))
 
-    type = sa.Boolean()
+
+class _Listed(sa.ColumnElement[str]):
+    """The members of a list that is one parameter."""
+
+    type = sa.Text()
     inherit_cache = True
-    _traverse_internals = [
-        ("column", InternalTraversal.dp_clauseelement),
-        ("given", InternalTraversal.dp_clauseelement),
-    ]
+    _traverse_internals = [("given", InternalTraversal.dp_clauseelement)]
 
-    def __init__(self, column: sa.ColumnElement[Any], name: str) -> None:
-        self.column = column
+    def __init__(self, name: str) -> None:
         kind = sa.JSON().with_variant(postgresql.ARRAY(sa.Text), "postgresql")
         self.given = sa.bindparam(name, type_=kind)
 
 
-@compiles(among, "sqlite")
-def _in_json(element: among, compiler: Any, **options: Any) -> str:
-    column, given = compiler.process(element.column, **options), compiler.process(element.given, **options)
-    return f"{column} IN (SELECT value FROM json_each({given}))"
+@compiles(_Listed, "sqlite")
+def _of_json(element: _Listed, compiler: Any, **options: Any) -> str:
+    return f"(SELECT value FROM json_each({compiler.process(element.given, **options)}))"
 
 
-@compiles(among, "postgresql")
-def _any_of_array(element: among, compiler: Any, **options: Any) -> str:
-    column, given = compiler.process(element.column, **options), compiler.process(element.given, **options)
-    return f"{column} = ANY ({given})"
+@compiles(_Listed, "postgresql")
+def _of_array(element: _Listed, compiler: Any, **options: Any) -> str:
+    return f"(SELECT unnest({compiler.process(element.given, **options)}))"

@@ -28,6 +28,7 @@ Index(
     postgresql_where=sa.text("is_domain"),
 )
 Index("uq_identity_project_name", project.c.domain_id, project.c.name, unique=True)
+Index(None, project.c.name)
 
 project_tag = Table(
     "identity_project_tag",

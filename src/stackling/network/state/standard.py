@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Column, DateTime, Integer, String, Table
+from sqlalchemy import Column, DateTime, Index, Integer, String, Table
 
 from stackling.base.db import Tx, metadata, resource
 from stackling.base.statement import Statement, among
@@ -17,13 +17,14 @@ class State(StrEnum):
     ACTIVE = "ACTIVE"
 
 
-def standard() -> list[Column[Any]]:
-    """`resource()` and Neutron's standard attributes."""
+def standard() -> list[Any]:
+    """`resource()` and Neutron's standard attributes, and the order in which administrators list all projects'."""
     return [
         *resource(),
         Column("name", String(255), nullable=False, default=""),
         Column("description", String(255), nullable=False, default=""),
         Column("revision_number", Integer, nullable=False, default=1),
+        Index(None, "created_at", "id"),
     ]
 
 
