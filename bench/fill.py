@@ -89,6 +89,21 @@ def servers(cloud: Cloud, made: Template, count: int, *, first: int = 0, project
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+def copies(cloud: Cloud, id: str, name: str, count: int, *, first: int = 0) -> None:
+    """Add `count` copies, numbered from `first`, of what has this id and name, and of the rows that bear the id.
+
+    For a user with his roles, or an image. Keystone's own database is understood as well.
+    """
+    with _open(cloud) as database:
+        rows = _closure(database, id)
+        made = []
+        for number in range(first, first + count):
+            fresh = uuid.uuid4().hex if "-" not in id else str(uuid.uuid4())
+            made += _copied(database, rows, {id: fresh, name: f"{name}-{number}"})
+        with database:
+            _write(database, made)
+
+
 def _open(cloud: Cloud) -> "_Database":
     if cloud.database is None or not cloud.database.exists():
         raise Failed("servers can only be copied in a cloud with SQLite on this machine")

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from stackling.base.config import Config, Identity
+from stackling.base.db import Database
 from stackling.boot import assembly
 from stackling.identity.actions import bootstrap, keys, secret
 from stackling.identity.actions import token as tokens
+from stackling.identity.state import revision
 from tests.conftest import Bed, User
 
 V3 = "/identity/v3"
@@ -129,7 +131,8 @@ def test_rescoping_keeps_the_end_and_the_audit_chain(cloud: Bed, alice: User) ->
 
 
 def test_a_revoked_token_ends_in_every_process(cloud: Bed, alice: User) -> None:
-    other = assembly.assemble(cloud.config, cloud.db, clock=cloud.clock)  # as another process has it
+    its_own = Database(cloud.db.url.render_as_string(hide_password=False), durable=False)
+    other = assembly.assemble(cloud.config, its_own, clock=cloud.clock)  # as another process has it
     elsewhere = tokens.authenticator(other)
     assert elsewhere(alice.token).user_id == alice.id
     second = cloud.login("alice", "alice-pass-word", project="blue")
@@ -138,6 +141,23 @@ def test_a_revoked_token_ends_in_every_process(cloud: Bed, alice: User) -> None:
     with pytest.raises(tokens.Unauthorized):
         elsewhere(alice.token)
     assert works(cloud, second.token)
+    its_own.close()
+
+
+def test_a_known_token_costs_no_query_while_nothing_is_committed(
+    cloud: Bed, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Database] = []
+    glance = revision.glance
+    monkeypatch.setattr(revision, "glance", lambda database: looks.append(database) or glance(database))
+    assert works(cloud, alice.token)
+    looks.clear()
+    assert all(works(cloud, alice.token) for _ in range(3))
+    assert len(looks) == (0 if cloud.db.is_sqlite else 3)
+    assert alice.post("/network/v2.0/networks", {"network": {}}).status == 201
+    looks.clear()
+    assert works(cloud, alice.token)
+    assert len(looks) == 1
 
 
 @pytest.mark.parametrize(

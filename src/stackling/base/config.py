@@ -90,9 +90,9 @@ class Identity(Section, frozen=True):
     ] = 4
     hash_memory_kib: Annotated[
         Annotated[int, Meta(ge=8192)],
-        _says("argon2id memory for password hashes, KiB (OWASP: 19456 with 2 passes)."),
-    ] = 19456
-    hash_passes: Annotated[Positive, _says("argon2id passes for password hashes.")] = 2
+        _says("argon2id memory for password hashes, KiB (OWASP: 12288 with 3 passes, or 19456 with 2)."),
+    ] = 12288
+    hash_passes: Annotated[Positive, _says("argon2id passes for password hashes.")] = 3
     lockout_failures: Annotated[
         int, Meta(ge=0), _says("Wrong passwords in a row that lock a user; 0: never.")
     ] = 0

@@ -41,6 +41,7 @@ job = Table(
     Index("ix_job_lease", "lease"),
 )
 
+_ONE_MORE = job.c.wakes + 1
 LEASE = timedelta(seconds=60)
 _FIRST_RETRY, _LAST_RETRY = 0.5, 30.0  # seconds; doubles in between
 
@@ -153,7 +154,7 @@ def start(tx: Tx, kind: str, id: str, *, now: datetime, delay: float = 0) -> Non
     """There is a new wish for this resource: work on it, with fresh patience."""
     due = now + timedelta(seconds=delay)
     fresh = {"kind": kind, "resource_id": id, "due_at": due, "wakes": 0, "attempts": 0, "since": now}
-    again = {"due_at": due, "wakes": job.c.wakes + 1, "attempts": 0, "since": now, "why": None}
+    again = {"due_at": due, "wakes": _ONE_MORE, "attempts": 0, "since": now, "why": None}
     db.upsert(tx, job, fresh, again, key=("kind", "resource_id"))
     db.note(tx, "job")
 
@@ -161,7 +162,7 @@ def start(tx: Tx, kind: str, id: str, *, now: datetime, delay: float = 0) -> Non
 def wake(tx: Tx, kind: str, id: str, *, now: datetime) -> None:
     """Something the resource may care about has happened: look now. A step that waits keeps its deadline."""
     fresh = {"kind": kind, "resource_id": id, "due_at": now, "wakes": 0, "attempts": 0, "since": now}
-    db.upsert(tx, job, fresh, {"due_at": now, "wakes": job.c.wakes + 1}, key=("kind", "resource_id"))
+    db.upsert(tx, job, fresh, {"due_at": now, "wakes": _ONE_MORE}, key=("kind", "resource_id"))
     db.note(tx, "job")
 
 

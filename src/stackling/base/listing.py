@@ -49,6 +49,8 @@ def page(
         for i, (column, value, down) in enumerate(keys):
             same = [c == v for c, v, _ in keys[:i]]
             beyond.append(sa.and_(*same, column < value if down else column > value))
+        first, value, down = keys[0]
+        query = query.where(first <= value if down else first >= value)  # where an index can begin
         query = query.where(sa.or_(*beyond))
     query = query.order_by(None).order_by(*order)
     if limit is not None:

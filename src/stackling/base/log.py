@@ -16,13 +16,18 @@ _SECRET = re.compile(
     r"password|passwd|adminpass|secret|token|private_key|user_data|x-subject-token|x-auth-token", re.I
 )
 _FINE = frozenset({"token_scope"})
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 def masked(value: Any) -> Any:
     """`value` with what stands under a secret's name replaced by `***`."""
     if isinstance(value, dict):
         return {
-            k: "***" if isinstance(k, str) and _sounds_secret(k) and v is not None else masked(v)
+            k: "***"
+            if isinstance(k, str) and _sounds_secret(k) and v is not None
+            else v
+            if type(v) in _PLAIN
+            else masked(v)
             for k, v in value.items()
         }
     if isinstance(value, (list, tuple)):

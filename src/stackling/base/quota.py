@@ -11,6 +11,7 @@ from sqlalchemy import Column, Integer, String, Table
 from stackling.base import db
 from stackling.base.db import Tx, metadata
 from stackling.base.errors import QuotaExceeded
+from stackling.base.statement import Statement
 
 quota = Table(
     "quota",
@@ -24,12 +25,15 @@ quota = Table(
 
 def limits(tx: Tx, service: str, project_id: str, defaults: Mapping[str, int]) -> dict[str, int]:
     """The limits in force for a project: its own where set, else `defaults`."""
-    rows = tx.execute(
-        sa.select(quota.c.resource, quota.c.hard_limit).where(
-            quota.c.service == service, quota.c.project_id == project_id
-        )
-    )
+    rows = _LIMITS.all(tx, service=service, project_id=project_id)
     return {**defaults, **{r.resource: r.hard_limit for r in rows}}
+
+
+_LIMITS = Statement(
+    sa.select(quota.c.resource, quota.c.hard_limit).where(
+        quota.c.service == sa.bindparam("service"), quota.c.project_id == sa.bindparam("project_id")
+    )
+)
 
 
 def set_limits(tx: Tx, service: str, project_id: str, wanted: Mapping[str, int]) -> None:

@@ -11,6 +11,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.db import Row, Tx
 from stackling.base.microversion import Version
 from stackling.base.rest import caller, version
+from stackling.base.statement import Statement
 from stackling.compute.actions import scheduling
 from stackling.compute.actions.status import POWER, Status, status_of
 from stackling.compute.api.link import Links
@@ -39,8 +40,6 @@ class Around:
 
 
 def _host_states(tx: Tx, cloud: Cloud) -> dict[str, str]:
-    c = host.host.c
-    rows = tx.execute(sa.select(*[c.hostname, c.forced_down, c.disabled, c.seen_at]))
     return {
         r.hostname: "DOWN"
         if r.forced_down
@@ -49,8 +48,12 @@ def _host_states(tx: Tx, cloud: Cloud) -> dict[str, str]:
         else "UP"
         if scheduling.alive(r, cloud)
         else "UNKNOWN"
-        for r in rows
+        for r in _HOSTS.all(tx)
     }
+
+
+_c = host.host.c
+_HOSTS = Statement(sa.select(_c.hostname, _c.forced_down, _c.disabled, _c.seen_at))
 
 
 class Views:

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy import Column, DateTime, Integer, String, Table
 
 from stackling.base.db import JSON, Row, Tx, metadata
+from stackling.base.statement import Statement
 
 aggregate = Table(
     "aggregate",
@@ -24,8 +25,10 @@ aggregate_host = Table(
 )
 
 
-_ZONES = sa.select(aggregate_host.c.hostname, aggregate.c.meta).join(
-    aggregate, aggregate.c.number == aggregate_host.c.aggregate_number
+_ZONES = Statement(
+    sa.select(aggregate_host.c.hostname, aggregate.c.meta).join(
+        aggregate, aggregate.c.number == aggregate_host.c.aggregate_number
+    )
 )
 
 
@@ -44,11 +47,7 @@ def zones(tx: Tx, default: str) -> "Zones":
     """The availability zone of each host that has one of its own; all others are in `default`."""
     return Zones(
         default,
-        {
-            r.hostname: r.meta["availability_zone"]
-            for r in tx.execute(_ZONES)
-            if r.meta.get("availability_zone")
-        },
+        {r.hostname: r.meta["availability_zone"] for r in _ZONES.all(tx) if r.meta.get("availability_zone")},
     )
 
 

@@ -1,13 +1,12 @@
 """A server's disks: how each came to be, and the volume behind it, if there is one."""
 
 import enum
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, DateTime, Integer, String, Table
 
 from stackling.base.db import Row, Tx, metadata, one_of
-from stackling.compute.state.server import chunks
+from stackling.base.statement import Statement, among
 
 
 class Attached(enum.StrEnum):
@@ -40,26 +39,25 @@ block_device = Table(
 )
 
 
-_VOLUMES = (  # made once, because making a statement costs more than running it
+_VOLUMES = Statement(
     sa.select(block_device.c.server_id, block_device.c.volume_id, block_device.c.delete_on_termination)
-    .where(
-        block_device.c.server_id.in_(sa.bindparam("servers", expanding=True)),
-        block_device.c.volume_id.isnot(None),
-    )
+    .where(among(block_device.c.server_id, "servers"), block_device.c.volume_id.isnot(None))
     .order_by(block_device.c.place)
 )
 
 
 def of(tx: Tx, server_id: str) -> list[Row]:
     """The disks of one server, in the order in which they were given."""
-    query = sa.select(block_device).where(block_device.c.server_id == server_id)
-    return list(tx.execute(query.order_by(block_device.c.place, block_device.c.id)))
+    return _OF_SERVER.all(tx, server_id=server_id)
+
+
+_OF_SERVER = Statement(
+    sa.select(block_device)
+    .where(block_device.c.server_id == sa.bindparam("server_id"))
+    .order_by(block_device.c.place, block_device.c.id)
+)
 
 
 def volumes_of(tx: Tx, server_ids: list[str]) -> dict[str, list[Row]]:
     """The volumes of many servers: rows (server_id, volume_id, delete_on_termination)."""
-    made: dict[str, list[Any]] = {}
-    for part in chunks(server_ids):
-        for row in tx.execute(_VOLUMES, {"servers": part}):
-            made.setdefault(row.server_id, []).append(row)
-    return made
+    return _VOLUMES.by(tx, "server_id", servers=server_ids)

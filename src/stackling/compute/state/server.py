@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, DateTime, Index, Integer, String, Table, Text
 
 from stackling.base.db import JSON, Row, Tx, metadata, one_of, resource
+from stackling.base.statement import Statement, among
 
 
 class State(enum.StrEnum):
@@ -105,33 +106,25 @@ server_tag = Table(
 
 live = server.c.state != State.DELETED
 
-# Made once, because making a statement costs more than running it.
-_ONE = sa.select(server).where(server.c.id == sa.bindparam("server"), live)
-_TAGS = (
-    sa.select(server_tag)
-    .where(server_tag.c.server_id.in_(sa.bindparam("servers", expanding=True)))
-    .order_by(server_tag.c.tag)
+_ONE = Statement(sa.select(server).where(server.c.id == sa.bindparam("id"), live))
+_TAGS = Statement(
+    sa.select(server_tag).where(among(server_tag.c.server_id, "servers")).order_by(server_tag.c.tag)
 )
+_CHANGE = sa.update(server).where(server.c.id == sa.bindparam("this"))
 
 
 def get(tx: Tx, id: str) -> Row | None:
     """A server that is not deleted."""
-    return tx.execute(_ONE, {"server": id}).first()
+    return _ONE.first(tx, id=id)
 
 
 def change(tx: Tx, id: str, **columns: Any) -> None:
-    tx.execute(sa.update(server).where(server.c.id == id).values(**columns))
+    tx.execute(_CHANGE, {"this": id, **columns})
 
 
 def tags_of(tx: Tx, server_ids: list[str]) -> dict[str, list[str]]:
     """The tags of many servers, in order."""
     made: dict[str, list[str]] = {}
-    for part in chunks(server_ids):
-        for id, tag in tx.execute(_TAGS, {"servers": part}):
-            made.setdefault(id, []).append(tag)
+    for row in _TAGS.all(tx, servers=server_ids):
+        made.setdefault(row.server_id, []).append(row.tag)
     return made
-
-
-def chunks(ids: list[str], size: int = 1000) -> list[list[str]]:
-    """Lists that fit into one statement."""
-    return [ids[i : i + size] for i in range(0, len(ids), size)]

@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from stackling.base.db import Row, Tx
+from stackling.base.statement import Statement
 from stackling.identity.state.catalog import (
     endpoint,
     endpoint_group,
@@ -28,7 +29,7 @@ def url_of(template: str, *, user_id: str | None, project_id: str | None) -> str
 
 def rows(tx: Tx) -> list[Row]:
     """All enabled services with their enabled endpoints: the same for everybody."""
-    return list(tx.execute(_ALL))
+    return _ALL.all(tx)
 
 
 def service_providers(tx: Tx) -> list[dict[str, str]]:
@@ -64,7 +65,7 @@ def shown(tx: Tx, every: list[Row], *, user_id: str, project_id: str | None) -> 
     return list(made.values())
 
 
-_ALL = (
+_ALL = Statement(
     sa.select(
         service.c.id.label("service_id"),
         service.c.type,
@@ -82,23 +83,25 @@ _ALL = (
 
 def associated(tx: Tx, project_id: str) -> set[str] | None:
     """The endpoints that the project was narrowed to; None where it never was."""
-    own = set(
-        tx.execute(
-            sa.select(project_endpoint.c.endpoint_id).where(project_endpoint.c.project_id == project_id)
-        ).scalars()
-    )
-    groups = list(
-        tx.execute(
-            sa.select(endpoint_group.c.filters)
-            .join(project_endpoint_group, project_endpoint_group.c.endpoint_group_id == endpoint_group.c.id)
-            .where(project_endpoint_group.c.project_id == project_id)
-        ).scalars()
-    )
+    own = {row.endpoint_id for row in _OWN.all(tx, project_id=project_id)}
+    groups = [row.filters for row in _GROUPS.all(tx, project_id=project_id)]
     if not own and not groups:
         return None
     for filters in groups:
         own |= {row.id for row in tx.execute(matching(filters))}
     return own
+
+
+_OWN = Statement(
+    sa.select(project_endpoint.c.endpoint_id).where(
+        project_endpoint.c.project_id == sa.bindparam("project_id")
+    )
+)
+_GROUPS = Statement(
+    sa.select(endpoint_group.c.filters)
+    .join(project_endpoint_group, project_endpoint_group.c.endpoint_group_id == endpoint_group.c.id)
+    .where(project_endpoint_group.c.project_id == sa.bindparam("project_id"))
+)
 
 
 def matching(filters: dict[str, str]) -> sa.Select[Any]:

@@ -1,5 +1,7 @@
 """How an identity provider speaks OpenID Connect: kept beside it, and only its administrators may know."""
 
+from typing import Any
+
 import msgspec
 import sqlalchemy as sa
 
@@ -8,6 +10,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Tx
 from stackling.base.errors import BadRequest, NotFound
+from stackling.base.statement import Statement
 from stackling.identity.actions import credential, keys
 from stackling.identity.actions.permission import may
 from stackling.identity.oidc.provider import Options, is_safe
@@ -24,7 +27,7 @@ def put(tx: Tx, cloud: Cloud, caller: Caller, idp_id: str, want: Options) -> Opt
     may(caller, "update_identity_provider")
     _check(tx, idp_id)
     _check_options(want)
-    before = tx.execute(_OPTIONS, {"idp_id": idp_id}).scalar() or {}
+    before = _options_of(tx, idp_id) or {}
     kept = msgspec.to_builtins(want)
     if want.client_secret is not None:
         kept["client_secret"] = credential.encrypt(cloud, want.client_secret)
@@ -53,7 +56,7 @@ def delete(tx: Tx, caller: Caller, idp_id: str) -> None:
 
 def read(tx: Tx, cloud: Cloud, idp_id: str) -> Options | None:
     """A provider's options with its secret in the clear; None where it has none."""
-    kept = tx.execute(_OPTIONS, {"idp_id": idp_id}).scalar()
+    kept = _options_of(tx, idp_id)
     if kept is None:
         return None
     options = msgspec.convert(kept, Options)
@@ -102,4 +105,11 @@ def _check_options(want: Options) -> None:
             )
 
 
-_OPTIONS = sa.select(provider_oidc.c.options).where(provider_oidc.c.idp_id == sa.bindparam("idp_id"))
+def _options_of(tx: Tx, idp_id: str) -> dict[str, Any] | None:
+    row = _OPTIONS.first(tx, idp_id=idp_id)
+    return None if row is None else row.options
+
+
+_OPTIONS = Statement(
+    sa.select(provider_oidc.c.options).where(provider_oidc.c.idp_id == sa.bindparam("idp_id"))
+)

@@ -1,7 +1,6 @@
 """Listing role assignments: as they were made, or as what they come to for each user and project."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -101,9 +100,15 @@ def _tree(tx: Tx, asked: Asked) -> list[str]:
     return [asked.project_id, *below]
 
 
+_table = assignment.c
+_EVERY = sa.select(
+    _table.actor, _table.actor_id, _table.target, _table.target_id, _table.role_id, _table.inherited
+).order_by(*assignment.primary_key)  # the order of the one index that has all of it
+
+
 def _as_made(tx: Tx, asked: Asked) -> list[Shown]:
     table = assignment.c
-    query = sa.select(assignment)
+    query = _EVERY
     if asked.user_id:
         query = query.where(table.actor == "user", table.actor_id == asked.user_id)
     if asked.group_id:
@@ -118,83 +123,83 @@ def _as_made(tx: Tx, asked: Asked) -> list[Shown]:
         query = query.where(table.target == SYSTEM)
     if asked.inherited is not None:
         query = query.where(table.inherited.is_(asked.inherited))
-    order = (table.target, table.target_id, table.actor, table.actor_id, table.role_id, table.inherited)
     return [
         Shown(
-            role_id=row.role_id,
-            target=row.target,
-            target_id=row.target_id,
-            inherited=row.inherited,
-            user_id=row.actor_id if row.actor == "user" else None,
-            group_id=row.actor_id if row.actor == "group" else None,
+            role_id=role_id,
+            target=target,
+            target_id=target_id,
+            inherited=inherited,
+            user_id=actor_id if actor == "user" else None,
+            group_id=actor_id if actor == "group" else None,
         )
-        for row in tx.execute(query.order_by(*order))
+        for actor, actor_id, target, target_id, role_id, inherited in tx.execute(query).all()
     ]
 
 
 def _effective(tx: Tx, asked: Asked) -> Iterator[Shown]:
-    query = sa.select(assignment)
+    query = _EVERY
     if asked.user_id:
         query = query.where(grants.actors(asked.user_id))
     tree = _tree(tx, asked)
     if tree:
         rows = tx.execute(sa.select(project).where(project.c.id.in_(tree)))
-        query = query.where(sa.or_(sa.false(), *(grants.on_project(tx, row) for row in rows.all())))
+        query = query.where(
+            sa.or_(sa.false(), *(grants.on_project(tx, row).condition() for row in rows.all()))
+        )
     elif asked.domain_id:
-        query = query.where(grants.on_domain(asked.domain_id))
+        query = query.where(grants.on_domain(asked.domain_id).condition())
     elif asked.system:
-        query = query.where(grants.on_system())
+        query = query.where(grants.on_system().condition())
     if asked.inherited is not None:
         query = query.where(assignment.c.inherited.is_(asked.inherited))
     graph = roles.implications(tx)
     of_domains = set(tx.execute(sa.select(role.c.id).where(role.c.domain_id.isnot(None))).scalars())
     members: dict[str, list[str]] = {}
     heirs: dict[tuple[str, str], list[str]] = {}
-    seen: set[tuple[Any, ...]] = set()
-    for row in tx.execute(query).all():
-        if row.actor == "user":
-            people: Iterable[str] = [row.actor_id]
+    comes_to: dict[str, list[str]] = {}
+    for actor, actor_id, where, where_id, given, inherited in tx.execute(query).all():
+        group_id = actor_id if actor == "group" else None
+        if group_id is None:
+            people: Iterable[str] = (actor_id,)
         elif asked.user_id:
-            people = [asked.user_id]
+            people = (asked.user_id,)
         else:
-            if row.actor_id not in members:
-                found = sa.select(membership.c.user_id).where(membership.c.group_id == row.actor_id)
-                members[row.actor_id] = list(tx.execute(found).scalars())
-            people = members[row.actor_id]
-        key = (row.target, row.target_id)
-        if not row.inherited:
-            reached = [key]
-        else:
+            if group_id not in members:
+                found = sa.select(membership.c.user_id).where(membership.c.group_id == group_id)
+                members[group_id] = list(tx.execute(found).scalars())
+            people = members[group_id]
+        key = (where, where_id)
+        reached = [key]
+        if inherited:
             if key not in heirs:
-                heirs[key] = _heirs(tx, row)
+                heirs[key] = _heirs(tx, where, where_id)
             reached = [("project", p) for p in heirs[key] if not tree or p in tree]
-        for role_id in roles.closure(graph, [row.role_id]):
-            if role_id in of_domains or (asked.role_id and role_id != asked.role_id):
-                continue
-            for kind, target_id in reached:
+        if given not in comes_to:
+            comes_to[given] = [
+                r
+                for r in roles.closure(graph, [given])
+                if r not in of_domains and asked.role_id in (None, "", r)
+            ]
+        for role_id in comes_to[given]:
+            for kind, id in reached:
                 for user_id in people:
-                    group_id = row.actor_id if row.actor == "group" else None
-                    unique = (user_id, group_id, kind, target_id, role_id, row.role_id, key)
-                    if unique in seen:
-                        continue
-                    seen.add(unique)
                     yield Shown(
                         role_id=role_id,
                         target=kind,
-                        target_id=target_id,
-                        inherited=row.inherited,
+                        target_id=id,
+                        inherited=inherited,
                         user_id=user_id,
                         group_id=group_id,
-                        from_target=key if row.inherited else None,
-                        prior_role_id=row.role_id if role_id != row.role_id else None,
+                        from_target=key if inherited else None,
+                        prior_role_id=given if role_id != given else None,
                     )
 
 
-def _heirs(tx: Tx, row: Row) -> list[str]:
+def _heirs(tx: Tx, where: str, where_id: str) -> list[str]:
     """The projects that inherit from the assignment's target."""
-    if row.target == "domain":
-        return list(tx.execute(sa.select(project.c.id).where(project.c.domain_id == row.target_id)).scalars())
-    return [p.id for p in projects.descendants(tx, row.target_id)]
+    if where == "domain":
+        return list(tx.execute(sa.select(project.c.id).where(project.c.domain_id == where_id)).scalars())
+    return [p.id for p in projects.descendants(tx, where_id)]
 
 
 def names(tx: Tx, shown: list[Shown]) -> Names:

@@ -1,8 +1,9 @@
 """Tokens: what they hold, whether they still work, and who their bearer is.
 
 A token is a Fernet message that names the user, the scope and the times; roles and names are looked up when it is
-shown. What was found is kept for each token, and believed for as long as `identity_revision` stays as it was: so a
-known token costs one row, and whatever is revoked stops working at once in every process.
+shown. What was found is kept for each token, and believed for as long as `identity_revision` stays as it was, which is
+looked at before each use: whatever is revoked stops working at once in every process. With SQLite a known token costs
+no query while nothing is committed; with PostgreSQL it costs that one row, because news of it (LISTEN) would come late.
 """
 
 import base64
@@ -21,8 +22,9 @@ from stackling.base import db
 from stackling.base.clock import zulu_micros
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
-from stackling.base.db import Row, Tx
+from stackling.base.db import Database, Row, Tx
 from stackling.base.errors import NotFound, Unauthorized
+from stackling.base.statement import Statement
 from stackling.identity.actions import catalog, keys
 from stackling.identity.state import credential, grants, revision
 from stackling.identity.state import federated_user as federated_users
@@ -154,6 +156,7 @@ class Tokens:
         self._lock = threading.Lock()
         self._known: dict[str, Token] = {}
         self._catalog: tuple[int, list[Row], list[dict[str, str]]] = -1, [], []
+        self._revision: tuple[int | None, int] = None, -1
 
     def look(self, text: str, *, allow_expired: bool = False) -> Token:
         """The token behind `text`. Raises Unauthorized when it does not work (any more)."""
@@ -167,13 +170,20 @@ class Tokens:
         if payload.expires_at <= latest:
             raise Unauthorized(_REFUSED, detail="the token has expired")
         fresh = kept is not None and (kept.until is None or kept.until > now)
-        if kept is not None and fresh and kept.revision == revision.glance(cloud.db):
+        if kept is not None and fresh and kept.revision == self._revision_now(cloud.db):
             return kept
         with cloud.db.read() as tx:
             number = revision.read(tx)  # before all else: what changes meanwhile has a higher one
             found = read(tx, cloud, text, payload, number)
         self._keep(found)
         return found
+
+    def _revision_now(self, database: Database) -> int:
+        """The revision; read again when anything was committed since, by whatever process."""
+        changes = database.changes()  # before the revision: what is committed meanwhile shows the next time
+        if changes is None or changes != self._revision[0]:
+            self._revision = changes, revision.glance(database)
+        return self._revision[1]
 
     def catalog(self, tx: Tx, number: int) -> tuple[list[Row], list[dict[str, str]]]:
         """The catalog's rows and the service providers at the revision `number`: the same for all tokens."""
@@ -297,9 +307,9 @@ def _refuse(detail: str) -> Unauthorized:
 
 def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int) -> Token:
     """What `payload` means now. Raises Unauthorized when it means nothing any more."""
-    if tx.execute(_REVOKED, {"ids": payload.audit[0]}).first():
+    if _REVOKED.first(tx, audit_id=payload.audit[0]):
         raise _refuse("the token was revoked")
-    found = tx.execute(_USER, {"user_id": payload.user_id}).one_or_none()
+    found = _USER.first(tx, user_id=payload.user_id)
     if found is None or not found.enabled or not found.domain_enabled:
         raise _refuse("the user is gone or disabled")
     if found.generation != payload.generation:
@@ -310,7 +320,7 @@ def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int) -> Toke
         trusted = credential.find_trust(tx, _unpack(payload.trust))
         if trusted is None or (trusted.expires_at and trusted.expires_at <= cloud.clock.now()):
             raise _refuse("the trust is gone")
-        trustor = tx.execute(_USER, {"user_id": trusted.trustor_user_id}).one_or_none()
+        trustor = _USER.first(tx, user_id=trusted.trustor_user_id)
         if trustor is None or not trustor.enabled or not trustor.domain_enabled:
             raise _refuse("the trustor is gone or disabled")
         _check_origin(federated_users.providers_of(tx, trustor.id))
@@ -336,9 +346,9 @@ def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int) -> Toke
         }
     body: dict[str, Any] = {"methods": payload.method_names, "user": user}
     caller: dict[str, Any] = {}
-    where: sa.ColumnElement[bool] | None = None
+    where: grants.Reach | None = None
     if payload.scope == PROJECT:
-        project = tx.execute(_PROJECT, {"project_id": payload.target_id}).one_or_none()
+        project = _PROJECT.first(tx, project_id=payload.target_id)
         if project is None or not project.enabled or project.domain_enabled is False:
             raise _refuse("the project is gone or disabled")
         body["is_domain"] = project.is_domain
@@ -482,15 +492,17 @@ def _password_end(tx: Tx, user_id: str) -> datetime | None:
 
 
 _domain = projects.project.alias("domain")
-_REVOKED = sa.select(credential.revocation.c.audit_id).where(
-    credential.revocation.c.audit_id == sa.bindparam("ids")
+_REVOKED = Statement(
+    sa.select(credential.revocation.c.audit_id).where(
+        credential.revocation.c.audit_id == sa.bindparam("audit_id")
+    )
 )
-_USER = (
+_USER = Statement(
     sa.select(users.user, _domain.c.name.label("domain_name"), _domain.c.enabled.label("domain_enabled"))
     .join(_domain, _domain.c.id == users.user.c.domain_id)
     .where(users.user.c.id == sa.bindparam("user_id"))
 )
-_PROJECT = (
+_PROJECT = Statement(
     sa.select(
         projects.project, _domain.c.name.label("domain_name"), _domain.c.enabled.label("domain_enabled")
     )

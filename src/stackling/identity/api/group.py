@@ -91,7 +91,7 @@ class Members(Resource):
                 req, actions.members(tx, rest.caller(req), group_id), users.user, "name", "enabled"
             )
             rows = list(tx.execute(query.order_by(users.user.c.id)))
-            ends = users.password_ends(tx)
+            ends = users.password_ends(tx, [r.id for r in rows])
         made = [self.linked(req, f"/users/{r.id}", user_api.shown(r, ends.get(r.id))) for r in rows]
         resp.media = self.listed(req, "users", made)
 

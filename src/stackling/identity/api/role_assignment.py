@@ -46,52 +46,64 @@ class RoleAssignments(Resource):
         with self.db.read() as tx:
             rows = actions.listing(tx, rest.caller(req), want)
             names = actions.names(tx, rows) if want.names else None
-        root = self.url(req, "")
-        resp.media = self.listed(req, "role_assignments", [shown(root, row, names) for row in rows])
+        views = Views(self.url(req, ""), names)
+        resp.media = self.listed(req, "role_assignments", [views.of(row) for row in rows])
 
 
-def shown(root: str, row: Shown, names: Names | None) -> dict[str, Any]:
-    path = f"/{row.target}" if row.target == SYSTEM else f"/{row.target}s/{row.target_id}"
-    if row.from_target:
-        path = f"/{row.from_target[0]}s/{row.from_target[1]}"
-    actor = f"/groups/{row.group_id}" if row.group_id else f"/users/{row.user_id}"
-    link = f"{path}{actor}/roles/{row.prior_role_id or row.role_id}"
-    if row.inherited:
-        link = f"/OS-INHERIT{link}/inherited_to_projects"
-    links = {"assignment": root + link}
-    made: dict[str, Any] = {
-        "links": links,
-        "role": _named(row.role_id, names.roles if names else None, names),
-    }
-    scope: dict[str, Any]
-    if row.target == SYSTEM:
-        scope = {"system": {"all": True}}
-    else:
-        scope = {row.target: _named(row.target_id, names.projects if names else None, names)}
-    if row.inherited:
-        scope["OS-INHERIT:inherited_to"] = "projects"
-    made["scope"] = scope
-    if row.user_id:
-        made["user"] = _named(row.user_id, names.users if names else None, names)
-        if row.group_id:
-            links["membership"] = f"{root}/groups/{row.group_id}/users/{row.user_id}"
-    else:
-        made["group"] = _named(row.group_id or "", names.groups if names else None, names)
-    if row.prior_role_id:
-        links["prior_role"] = f"{root}/roles/{row.prior_role_id}"
-    return made
+class Views:
+    """Shows assignments. What thousands of them share (roles, projects, users) is made once."""
 
+    def __init__(self, root: str, names: Names | None) -> None:
+        self.root, self.names = root, names
+        self._roles: dict[str, dict[str, Any]] = {}
+        self._targets: dict[str, dict[str, Any]] = {}
+        self._users: dict[str, dict[str, Any]] = {}
+        self._groups: dict[str, dict[str, Any]] = {}
 
-def _named(id: str, rows: dict[str, Row] | None, names: Names | None) -> dict[str, Any]:
-    """A reference; with names where they are wanted, and with the domain of what has one."""
-    row = rows.get(id) if rows is not None else None
-    if row is None or names is None:
-        return {"id": id} if names is None else {"id": id, "name": ""}
-    made: dict[str, Any] = {"id": id, "name": row.name}
-    if row.domain_id:
-        domain = names.projects.get(row.domain_id)
-        made["domain"] = {"id": row.domain_id, "name": domain.name if domain is not None else ""}
-    return made
+    def of(self, row: Shown) -> dict[str, Any]:
+        names, user_id, group_id = self.names, row.user_id, row.group_id
+        path = f"/{SYSTEM}" if row.target == SYSTEM else f"/{row.target}s/{row.target_id}"
+        if row.from_target:
+            path = f"/{row.from_target[0]}s/{row.from_target[1]}"
+        actor = f"/groups/{group_id}" if group_id else f"/users/{user_id}"
+        link = f"{path}{actor}/roles/{row.prior_role_id or row.role_id}"
+        if row.inherited:
+            link = f"/OS-INHERIT{link}/inherited_to_projects"
+        links = {"assignment": self.root + link}
+        scope: dict[str, Any]
+        if row.target == SYSTEM:
+            scope = {"system": {"all": True}}
+        else:
+            scope = {row.target: self._named(row.target_id, self._targets, names.projects if names else {})}
+        if row.inherited:
+            scope["OS-INHERIT:inherited_to"] = "projects"
+        role = self._named(row.role_id, self._roles, names.roles if names else {})
+        made: dict[str, Any] = {"links": links, "role": role, "scope": scope}
+        if user_id:
+            made["user"] = self._named(user_id, self._users, names.users if names else {})
+            if group_id:
+                links["membership"] = f"{self.root}/groups/{group_id}/users/{user_id}"
+        else:
+            made["group"] = self._named(group_id or "", self._groups, names.groups if names else {})
+        if row.prior_role_id:
+            links["prior_role"] = f"{self.root}/roles/{row.prior_role_id}"
+        return made
+
+    def _named(self, id: str, made: dict[str, dict[str, Any]], rows: dict[str, Row]) -> dict[str, Any]:
+        """A reference; with names where they are wanted, and with the domain of what has one."""
+        found = made.get(id)
+        if found is None:
+            found = made[id] = {"id": id}
+            if self.names is not None:
+                row = rows.get(id)
+                found["name"] = row.name if row is not None else ""
+                if row is not None and row.domain_id:
+                    domain = self.names.projects.get(row.domain_id)
+                    found["domain"] = {
+                        "id": row.domain_id,
+                        "name": domain.name if domain is not None else "",
+                    }
+        return found
 
 
 ROUTES = (("/v3/role_assignments", RoleAssignments),)

@@ -84,8 +84,9 @@ class Users(Resource):
             origin = {n: rest.one_param(req, n) for n in ("idp_id", "protocol_id", "unique_id")}
             query = federated_attribute.narrowed(query, **origin)
             rows, more = paged(req, tx, query, users.user)
-            ends = users.password_ends(tx)
-        made = [self.linked(req, f"/users/{r.id}", shown(r, ends.get(r.id))) for r in rows]
+            ends = users.password_ends(tx, [r.id for r in rows])
+        root = self.url(req, "/users/")
+        made = [{**shown(r, ends.get(r.id)), "links": {"self": root + r.id}} for r in rows]
         resp.media = self.listed(req, "users", made, next_marker=more)
 
     def on_post(self, req: Request, resp: Response) -> None:

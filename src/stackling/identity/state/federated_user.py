@@ -15,6 +15,7 @@ from sqlalchemy import (
 )
 
 from stackling.base.db import JSON, Row, Tx, metadata
+from stackling.base.statement import Statement
 from stackling.identity.state.federation import identity_provider, mapping, protocol
 
 # A provider without a row here speaks no OpenID Connect.
@@ -95,15 +96,16 @@ def groups_of(tx: Tx, user_id: str, idp_id: str, now: datetime) -> list[str]:
 
 def providers_of(tx: Tx, user_id: str) -> list[Row]:
     """Where a user comes from: (idp_id, protocol_id, unique_id, shadow, enabled), `enabled` the provider's."""
-    return list(tx.execute(_PROVIDERS, {"user_id": user_id}))
+    return _PROVIDERS.all(tx, user_id=user_id)
 
 
 def first_end(tx: Tx, user_id: str, now: datetime) -> datetime | None:
     """When the first of a user's groups that hold for a time is over."""
-    return tx.execute(_FIRST_END, {"user_id": user_id, "now": now}).scalar()
+    row = _FIRST_END.first(tx, user_id=user_id, now=now)
+    return None if row is None else row.first_end
 
 
-_PROVIDERS = (
+_PROVIDERS = Statement(
     sa.select(
         federated_user.c.idp_id,
         federated_user.c.protocol_id,
@@ -115,7 +117,9 @@ _PROVIDERS = (
     .where(federated_user.c.user_id == sa.bindparam("user_id"))
     .order_by(federated_user.c.idp_id, federated_user.c.protocol_id)
 )
-_FIRST_END = sa.select(sa.func.min(federated_membership.c.expires_at)).where(
-    federated_membership.c.user_id == sa.bindparam("user_id"),
-    federated_membership.c.expires_at > sa.bindparam("now"),
+_FIRST_END = Statement(
+    sa.select(sa.func.min(federated_membership.c.expires_at).label("first_end")).where(
+        federated_membership.c.user_id == sa.bindparam("user_id"),
+        federated_membership.c.expires_at > sa.bindparam("now"),
+    )
 )

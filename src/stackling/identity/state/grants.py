@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from stackling.base.db import Row, Tx
+from stackling.base.statement import Statement, among
 from stackling.identity.state import project as projects
 from stackling.identity.state import role as roles
 from stackling.identity.state.federated_user import federated_membership
@@ -13,7 +15,7 @@ from stackling.identity.state.role import SYSTEM, assignment
 from stackling.identity.state.user import membership
 
 
-def actors(user_id: str, now: datetime | None = None) -> sa.ColumnElement[bool]:
+def actors(user_id: Any, now: Any = None) -> sa.ColumnElement[bool]:
     """Assignments of the user himself or of a group that he is in.
 
     Groups that an identity provider put him in count until `now` is past their end; without `now` even longer, which
@@ -31,42 +33,66 @@ def actors(user_id: str, now: datetime | None = None) -> sa.ColumnElement[bool]:
     )
 
 
-def on_project(tx: Tx, project: Row) -> sa.ColumnElement[bool]:
-    """Assignments that reach the project: its own, and those that its ancestors and its domain hand down."""
-    table = assignment.c
-    above = (
-        [project.parent_id, *(p.id for p in projects.ancestors(tx, project.parent_id))]
-        if _deep(project)
-        else []
-    )
-    ways = [sa.and_(table.target == "project", table.target_id == project.id, table.inherited.is_(False))]
-    if project.domain_id:
-        ways.append(
-            sa.and_(table.target == "domain", table.target_id == project.domain_id, table.inherited.is_(True))
+class Reach(NamedTuple):
+    """Where assignments stand that reach something: on itself, or above it if they are inherited."""
+
+    target: str
+    target_id: str
+    above: tuple[str, ...] = ()  # ids of projects, and of the domain
+
+    def condition(self) -> sa.ColumnElement[bool]:
+        table = assignment.c
+        here = sa.and_(
+            table.target == self.target, table.target_id == self.target_id, table.inherited.is_(False)
         )
-    if above:
-        ways.append(sa.and_(table.target == "project", table.target_id.in_(above), table.inherited.is_(True)))
-    return sa.or_(*ways)
+        return sa.or_(here, sa.and_(table.target_id.in_(self.above), table.inherited.is_(True)))
 
 
-def _deep(project: Row) -> bool:
-    return project.parent_id is not None and project.parent_id != project.domain_id
+def on_project(tx: Tx, project: Row) -> Reach:
+    """What reaches the project: its own assignments, and those that its ancestors and its domain hand down."""
+    above = [project.domain_id] if project.domain_id else []
+    if project.parent_id is not None and project.parent_id != project.domain_id:
+        above += [project.parent_id, *(p.id for p in projects.ancestors(tx, project.parent_id))]
+    return Reach("project", project.id, tuple(above))
 
 
-def on_domain(domain_id: str) -> sa.ColumnElement[bool]:
-    table = assignment.c
-    return sa.and_(table.target == "domain", table.target_id == domain_id, table.inherited.is_(False))
+def on_domain(domain_id: str) -> Reach:
+    return Reach("domain", domain_id)
 
 
-def on_system() -> sa.ColumnElement[bool]:
-    table = assignment.c
-    return sa.and_(table.target == SYSTEM, table.inherited.is_(False))
+def on_system() -> Reach:
+    return Reach(SYSTEM, SYSTEM)
 
 
-def roles_of(tx: Tx, user_id: str, where: sa.ColumnElement[bool], now: datetime | None = None) -> list[Row]:
-    """The global roles that a user has where `where` says, implied ones included, by name."""
-    query = sa.select(assignment.c.role_id).where(actors(user_id, now), where).distinct()
-    return expand(tx, tx.execute(query).scalars())
+_table = assignment.c
+_ROLES = Statement(
+    sa.select(_table.role_id)
+    .where(
+        actors(sa.bindparam("user_id"), sa.bindparam("now")),
+        sa.or_(
+            sa.and_(
+                _table.target == sa.bindparam("target"),
+                _table.target_id == sa.bindparam("target_id"),
+                _table.inherited.is_(False),
+            ),
+            sa.and_(among(_table.target_id, "above"), _table.inherited.is_(True)),
+        ),
+    )
+    .distinct()
+)
+
+
+def roles_of(tx: Tx, user_id: str, reach: Reach, now: datetime | None = None) -> list[Row]:
+    """The global roles that a user has where `reach` says, implied ones included, by name. `now` as for `actors`."""
+    rows = _ROLES.all(
+        tx,
+        user_id=user_id,
+        now=now or datetime.min,
+        target=reach.target,
+        target_id=reach.target_id,
+        above=list(reach.above),
+    )
+    return expand(tx, [r.role_id for r in rows])
 
 
 def expand(tx: Tx, role_ids: Iterable[str]) -> list[Row]:

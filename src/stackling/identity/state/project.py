@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, ForeignKey, Index, String, Table, Text
 
 from stackling.base.db import JSON, Row, Tx, metadata
+from stackling.base.statement import Statement
 
 project = Table(
     "identity_project",
@@ -27,6 +28,7 @@ Index(
     postgresql_where=sa.text("is_domain"),
 )
 Index("uq_identity_project_name", project.c.domain_id, project.c.name, unique=True)
+Index(None, project.c.name)
 
 project_tag = Table(
     "identity_project_tag",
@@ -37,13 +39,15 @@ project_tag = Table(
 
 
 def find(tx: Tx, project_id: str) -> Row | None:
-    return tx.execute(sa.select(project).where(project.c.id == project_id)).one_or_none()
+    return _ONE.first(tx, project_id=project_id)
 
 
 def find_domain(tx: Tx, domain_id: str) -> Row | None:
-    return tx.execute(
-        sa.select(project).where(project.c.id == domain_id, project.c.is_domain.is_(True))
-    ).one_or_none()
+    row = find(tx, domain_id)
+    return row if row is not None and row.is_domain else None
+
+
+_ONE = Statement(sa.select(project).where(project.c.id == sa.bindparam("project_id")))
 
 
 def ancestors(tx: Tx, project_id: str) -> list[Row]:

@@ -34,9 +34,9 @@ def glance(database: Database) -> int:
 
 def bump(tx: Tx) -> None:
     """Make every process look at the database again before it believes a token that it knows."""
-    number = identity_revision.c.number
-    db.upsert(tx, identity_revision, {"id": 1, "number": 1}, {"number": number + 1}, key=("id",))
+    db.upsert(tx, identity_revision, {"id": 1, "number": 1}, {"number": _ONE_MORE}, key=("id",))
 
 
+_ONE_MORE = identity_revision.c.number + 1
 _GLANCE = "SELECT number FROM identity_revision WHERE id = 1"
 _READ = sa.select(identity_revision.c.number).where(identity_revision.c.id == 1)

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, ForeignKey, Index, String, Table, Text
 
 from stackling.base.db import JSON, Row, Tx, metadata
+from stackling.base.statement import Statement, among
 
 role = Table(
     "identity_role",
@@ -60,9 +61,13 @@ def find(tx: Tx, role_id: str) -> Row | None:
 def implications(tx: Tx) -> dict[str, list[str]]:
     """The roles that each role implies at one remove."""
     made: dict[str, list[str]] = {}
-    for prior, implied in tx.execute(sa.select(implied_role).order_by(*implied_role.c)):
-        made.setdefault(prior, []).append(implied)
+    for row in _IMPLIED.all(tx):
+        made.setdefault(row.prior_role_id, []).append(row.implied_role_id)
     return made
+
+
+_IMPLIED = Statement(sa.select(implied_role).order_by(*implied_role.c))
+_SOME = Statement(sa.select(role).where(among(role.c.id, "ids")))
 
 
 def closure(graph: dict[str, list[str]], role_ids: Iterable[str]) -> list[str]:
@@ -78,4 +83,4 @@ def closure(graph: dict[str, list[str]], role_ids: Iterable[str]) -> list[str]:
 
 
 def by_id(tx: Tx, role_ids: Iterable[str]) -> dict[str, Row]:
-    return {r.id: r for r in tx.execute(sa.select(role).where(role.c.id.in_(list(role_ids))))}
+    return {r.id: r for r in _SOME.all(tx, ids=list(role_ids))}

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
+    Index,
     Integer,
     String,
     Table,
@@ -17,6 +18,7 @@ from sqlalchemy import (
 )
 
 from stackling.base.db import JSON, Row, Tx, metadata
+from stackling.base.statement import Statement, among
 
 user = Table(
     "identity_user",
@@ -34,6 +36,7 @@ user = Table(
     Column("failed_logins", Integer, nullable=False, server_default="0"),
     Column("failed_at", DateTime),
     UniqueConstraint("domain_id", "name"),
+    Index(None, "name"),  # clients look for a name without saying in which domain
 )
 
 password = Table(
@@ -75,17 +78,28 @@ membership = Table(
 
 
 def find(tx: Tx, user_id: str) -> Row | None:
-    return tx.execute(sa.select(user).where(user.c.id == user_id)).one_or_none()
+    return _ONE.first(tx, user_id=user_id)
 
 
 def find_by_name(tx: Tx, name: str, domain_id: str) -> Row | None:
-    return tx.execute(sa.select(user).where(user.c.name == name, user.c.domain_id == domain_id)).one_or_none()
+    return _NAMED.first(tx, name=name, domain_id=domain_id)
 
 
 def current_password(tx: Tx, user_id: str) -> Row | None:
     """The password that is in force; earlier ones are history."""
-    query = sa.select(password).where(password.c.user_id == user_id).order_by(password.c.id.desc()).limit(1)
-    return tx.execute(query).one_or_none()
+    return _PASSWORD.first(tx, user_id=user_id)
+
+
+_ONE = Statement(sa.select(user).where(user.c.id == sa.bindparam("user_id")))
+_NAMED = Statement(
+    sa.select(user).where(user.c.name == sa.bindparam("name"), user.c.domain_id == sa.bindparam("domain_id"))
+)
+_PASSWORD = Statement(
+    sa.select(password)
+    .where(password.c.user_id == sa.bindparam("user_id"))
+    .order_by(password.c.id.desc())
+    .limit(1)
+)
 
 
 def find_group(tx: Tx, group_id: str) -> Row | None:
@@ -101,10 +115,13 @@ def end_tokens(tx: Tx, user_id: str) -> None:
     tx.execute(sa.update(user).where(user.c.id == user_id).values(generation=user.c.generation + 1))
 
 
-def password_ends(tx: Tx) -> dict[str, object]:
-    """When passwords end, of users whose present one does."""
-    newest = sa.select(sa.func.max(password.c.id)).group_by(password.c.user_id)
-    query = sa.select(password.c.user_id, password.c.expires_at).where(
-        password.c.expires_at.isnot(None), password.c.id.in_(newest)
-    )
-    return {row.user_id: row.expires_at for row in tx.execute(query)}
+def password_ends(tx: Tx, user_ids: list[str]) -> dict[str, object]:
+    """When the present passwords of these users end; None for one that doesn't."""
+    return {row.user_id: row.expires_at for row in _ENDS.all(tx, ids=user_ids)}
+
+
+_ENDS = Statement(
+    sa.select(password.c.user_id, password.c.expires_at)
+    .where(among(password.c.user_id, "ids"))
+    .order_by(password.c.id)
+)

@@ -14,6 +14,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Conflict, Forbidden, NotFound, TooLarge
+from stackling.base.statement import Statement, among
 from stackling.image import store
 from stackling.image.cache import ImageRef
 from stackling.image.state.image import State, Visibility, image, image_property, image_tag
@@ -43,16 +44,11 @@ class NewImage(Struct, kw_only=True):
     properties: Mapping[str, str | None] = {}
 
 
-def _of_many(table: sa.Table, order: str) -> sa.Select[Any]:
-    return (
-        sa.select(table)
-        .where(table.c.image_id.in_(sa.bindparam("ids", expanding=True)))
-        .order_by(table.c[order])
-    )
+def _of_many(table: sa.Table, order: str) -> Statement:
+    return Statement(sa.select(table).where(among(table.c.image_id, "ids")).order_by(table.c[order]))
 
 
-# Statements of every request are built once: building them costs more than running them.
-_ONE = sa.select(image).where(image.c.id == sa.bindparam("id"))
+_ONE = Statement(sa.select(image).where(image.c.id == sa.bindparam("id")))
 _PROPERTIES, _TAGS = _of_many(image_property, "name"), _of_many(image_tag, "value")
 
 
@@ -127,7 +123,7 @@ def set_tags(tx: Tx, id: str, wanted: Iterable[str]) -> None:
 
 def find(tx: Tx, caller: Caller, id: str) -> Row:
     """An image that the caller can see at all. Raises NotFound."""
-    row = tx.execute(_ONE, {"id": id}).first()
+    row = _ONE.first(tx, id=id)
     if row is None or not (
         caller.is_admin
         or row.project_id == caller.project_id
@@ -166,7 +162,7 @@ def properties(tx: Tx, id: str) -> dict[str, str | None]:
 def properties_of(tx: Tx, image_ids: Iterable[str]) -> dict[str, dict[str, str | None]]:
     """The properties of many images in one statement, by image id."""
     found: dict[str, dict[str, str | None]] = {}
-    for row in tx.execute(_PROPERTIES, {"ids": list(image_ids)}):
+    for row in _PROPERTIES.all(tx, ids=list(image_ids)):
         found.setdefault(row.image_id, {})[row.name] = row.value
     return found
 
@@ -174,7 +170,7 @@ def properties_of(tx: Tx, image_ids: Iterable[str]) -> dict[str, dict[str, str |
 def tags_of(tx: Tx, image_ids: Iterable[str]) -> dict[str, list[str]]:
     """The tags of many images in one statement, by image id."""
     found: dict[str, list[str]] = {}
-    for row in tx.execute(_TAGS, {"ids": list(image_ids)}):
+    for row in _TAGS.all(tx, ids=list(image_ids)):
         found.setdefault(row.image_id, []).append(row.value)
     return found
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from stackling.base import db
 from stackling.base.db import Row, Tx
+from stackling.base.statement import Statement, among
 from stackling.network.actions import address
 from stackling.network.errors import (
     InvalidInput,
@@ -104,19 +105,27 @@ def _next_free(tx: Tx, row: Row, promised: Sequence[Fixed] = ()) -> str | None:
     The search goes on where the last one ended, so that an address rests before it is given again.
     """
     db.lock(tx, f"subnet:{row.id}")
-    after = tx.execute(sa.select(subnet.c.next_ip).where(subnet.c.id == row.id)).scalar()
-    order = address.walk(row.allocation_pools, after)
+    now = _NEXT.first(tx, id=row.id)
+    order = address.walk(row.allocation_pools, now.next_ip if now is not None else None)
     most = _FEW
     while batch := list(islice(order, most)):
-        same = sa.and_(ip_allocation.c.subnet_id == row.id, ip_allocation.c.ip_address.in_(batch))
-        taken = set(tx.execute(sa.select(ip_allocation.c.ip_address).where(same)).scalars())
+        taken = {r.ip_address for r in _TAKEN.all(tx, subnet_id=row.id, ips=batch)}
         taken |= {f.ip_address for f in promised if f.subnet_id == row.id}
         for ip in batch:
             if ip not in taken:
-                tx.execute(sa.update(subnet).where(subnet.c.id == row.id).values(next_ip=address.next_of(ip)))
+                tx.execute(_REMEMBER, {"this": row.id, "next_ip": address.next_of(ip)})
                 return ip
         most = _MANY
     return None
+
+
+_NEXT = Statement(sa.select(subnet.c.next_ip).where(subnet.c.id == sa.bindparam("id")))
+_TAKEN = Statement(
+    sa.select(ip_allocation.c.ip_address).where(
+        ip_allocation.c.subnet_id == sa.bindparam("subnet_id"), among(ip_allocation.c.ip_address, "ips")
+    )
+)
+_REMEMBER = sa.update(subnet).where(subnet.c.id == sa.bindparam("this"))
 
 
 def _asked(
@@ -195,4 +204,7 @@ def add(tx: Tx, port_id: str, fixed: Sequence[Fixed], *, position: int = 0) -> N
             }
             for n, f in enumerate(fixed)
         ]
-        tx.execute(sa.insert(ip_allocation), rows)
+        tx.execute(_ADD, rows)
+
+
+_ADD = sa.insert(ip_allocation)

@@ -12,6 +12,7 @@ from stackling.base import jobs
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
+from stackling.base.statement import Statement
 from stackling.network.actions import address, ipam, security_group, standard
 from stackling.network.actions import network as network_actions
 from stackling.network.actions.ipam import Fixed, WantedIP
@@ -123,8 +124,7 @@ def insert(
 
 def make_mac(tx: Tx, network_id: str, wanted: str | Unset | None) -> str:
     def used(mac: str) -> bool:
-        query = sa.select(port.c.id).where(port.c.network_id == network_id, port.c.mac_address == mac)
-        return tx.execute(query).first() is not None
+        return _HAS_MAC.first(tx, network_id=network_id, mac=mac) is not None
 
     if wanted is UNSET or wanted is None:
         while True:
@@ -137,6 +137,13 @@ def make_mac(tx: Tx, network_id: str, wanted: str | Unset | None) -> str:
             f"Unable to complete operation for network {network_id}. The mac address {mac} is in use."
         )
     return mac
+
+
+_HAS_MAC = Statement(
+    sa.select(port.c.id).where(
+        port.c.network_id == sa.bindparam("network_id"), port.c.mac_address == sa.bindparam("mac")
+    )
+)
 
 
 def checked_mac(text: str) -> str:
@@ -182,9 +189,10 @@ def port_groups(
 
 def join(tx: Tx, port_id: str, groups: Sequence[str]) -> None:
     if groups:
-        tx.execute(
-            sa.insert(port_security_group), [{"port_id": port_id, "security_group_id": g} for g in groups]
-        )
+        tx.execute(_JOIN, [{"port_id": port_id, "security_group_id": g} for g in groups])
+
+
+_JOIN = sa.insert(port_security_group)
 
 
 def address_pairs(wanted: list[Pair] | Unset | None, secured: bool) -> list[dict[str, Any]]:

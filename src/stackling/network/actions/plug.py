@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from stackling.base.db import Row, Tx
+from stackling.base.statement import Statement, among
 from stackling.network.actions.address import prefixlen
 from stackling.network.actions.network import DISTRIBUTED
 from stackling.network.driver import HostRoute
@@ -16,8 +17,6 @@ from stackling.network.state.floating_ip import floating_ip
 from stackling.network.state.network import network
 from stackling.network.state.port import ip_allocation, port, port_security_group
 from stackling.network.state.security_group import security_group
-
-_AT_ONCE = 1000  # servers or ports named in one statement
 
 
 class PlugIP(Struct, frozen=True, kw_only=True):
@@ -74,7 +73,10 @@ class Face(Struct):
 
 # Made once, because making a statement costs more than running it. One for both: a server rarely has more than one port,
 # address and group, so few rows come twice.
-_FACES = (
+_OF_SERVER = port.c.device_owner.like(
+    sa.text("'compute:%'")
+)  # as a parameter SQLite would plan anew each time
+_FACES = Statement(
     sa.select(
         port.c.device_id,
         network.c.name,
@@ -91,7 +93,7 @@ _FACES = (
     )
     .outerjoin(port_security_group, port_security_group.c.port_id == port.c.id)
     .outerjoin(security_group, security_group.c.id == port_security_group.c.security_group_id)
-    .where(port.c.device_id.in_(sa.bindparam("servers", expanding=True)), port.c.device_owner.like("compute:%"))
+    .where(among(port.c.device_id, "servers"), _OF_SERVER)
     .order_by(
         port.c.plug_order, port.c.created_at, port.c.id,
         ip_allocation.c.position, ip_allocation.c.ip_address,
@@ -104,19 +106,17 @@ _FACES = (
 def faces(tx: Tx, server_ids: Sequence[str]) -> dict[str, Face]:
     """Addresses and security groups of each of the servers; none for a server without ports."""
     found: dict[str, Face] = {}
-    for start in range(0, len(server_ids), _AT_ONCE):
-        for id, name, mac, ip, floating, group in tx.execute(
-            _FACES, {"servers": server_ids[start : start + _AT_ONCE]}
-        ):
-            face = found.get(id)
-            if face is None:
-                face = found[id] = Face({}, [])
-            listed = face.addresses.setdefault(name, [])
-            for address in ((ip, "fixed", mac), (floating, "floating", mac)):
-                if address[0] is not None and address not in listed:
-                    listed.append(address)
-            if group is not None and group not in face.security_groups:
-                face.security_groups.append(group)
+    for row in _FACES.all(tx, servers=list(server_ids)):
+        group, mac = row.security_group, row.mac_address
+        face = found.get(row.device_id)
+        if face is None:
+            face = found[row.device_id] = Face({}, [])
+        listed = face.addresses.setdefault(row.name, [])
+        for address in ((row.ip_address, "fixed", mac), (row.floating_ip_address, "floating", mac)):
+            if address[0] is not None and address not in listed:
+                listed.append(address)
+        if group is not None and group not in face.security_groups:
+            face.security_groups.append(group)
     return found
 
 
@@ -128,14 +128,16 @@ def plugs(tx: Tx, server_id: str) -> list[Plug]:
 def plugs_of(tx: Tx, server_ids: Sequence[str], *, metadata: bool = True) -> dict[str, list[Plug]]:
     """The ports of each of the servers in the order in which they were attached; without `metadata` two statements cheaper."""
     found: dict[str, list[Plug]] = {id: [] for id in server_ids}
-    for start in range(0, len(server_ids), _AT_ONCE):
-        some = list(server_ids[start : start + _AT_ONCE])
-        query = sa.select(port).where(port.c.device_id.in_(some), port.c.device_owner.like("compute:%"))
-        for plug in _described(
-            tx, list(tx.execute(query.order_by(port.c.plug_order, port.c.created_at, port.c.id))), metadata
-        ):
-            found[plug.server_id].append(plug)
+    for plug in _described(tx, _PORTS.all(tx, servers=list(server_ids)), metadata):
+        found[plug.server_id].append(plug)
     return found
+
+
+_PORTS = Statement(
+    sa.select(port)
+    .where(among(port.c.device_id, "servers"), _OF_SERVER)
+    .order_by(port.c.plug_order, port.c.created_at, port.c.id)
+)
 
 
 def _described(tx: Tx, rows: list[Row], with_metadata: bool) -> list[Plug]:
@@ -143,23 +145,11 @@ def _described(tx: Tx, rows: list[Row], with_metadata: bool) -> list[Plug]:
         return []
     port_ids = [r.id for r in rows]
     network_ids = list({r.network_id for r in rows})
-    addresses: dict[str, list[Row]] = {}
-    nets: dict[str, Row] = {}
-    leads: dict[str, list[Row]] = {}
-    names: dict[str, list[tuple[str, str]]] = {}
-    metadata: dict[str, MetadataPort] = {}
-    subnet_rows: dict[str, Row] = {}
-    for start in range(0, len(port_ids), _AT_ONCE):
-        some = port_ids[start : start + _AT_ONCE]
-        addresses |= ports.addresses(tx, some)
-        leads |= floating_ips.of_ports(tx, some)
-        names |= _group_names(tx, some)
-    for start in range(0, len(network_ids), _AT_ONCE):
-        some = network_ids[start : start + _AT_ONCE]
-        nets |= {n.id: n for n in tx.execute(sa.select(network).where(network.c.id.in_(some)))}
-        subnet_rows |= {s.id: s for of_one in subnets.of_networks(tx, some).values() for s in of_one}
-        if with_metadata:
-            metadata |= _metadata(tx, some, subnet_rows)
+    addresses, leads = ports.addresses(tx, port_ids), floating_ips.of_ports(tx, port_ids)
+    names = _GROUP_NAMES.by(tx, "port_id", ids=port_ids)
+    nets = {n.id: n for n in _NETWORKS.all(tx, ids=network_ids)}
+    subnet_rows = {s.id: s for of_one in subnets.of_networks(tx, network_ids).values() for s in of_one}
+    metadata = _metadata(tx, network_ids, subnet_rows) if with_metadata else {}
     made = []
     for row in rows:
         ends = {f.fixed_ip_address: f.floating_ip_address for f in leads.get(row.id, [])}
@@ -182,8 +172,8 @@ def _described(tx: Tx, rows: list[Row], with_metadata: bool) -> list[Plug]:
                 up=row.up,
                 host=row.host,
                 vnic_type=row.vnic_type,
-                security_group_names=tuple(name for _, name in groups),
-                security_group_ids=tuple(id for id, _ in groups),
+                security_group_names=tuple(g.name for g in groups),
+                security_group_ids=tuple(g.id for g in groups),
                 created_by_server=row.created_by_server,
             )
         )
@@ -205,22 +195,20 @@ def _fixed(ip: str, row: Row, ends: dict[str, str]) -> PlugIP:
     )
 
 
-def _group_names(tx: Tx, port_ids: list[str]) -> dict[str, list[tuple[str, str]]]:
-    found: dict[str, list[tuple[str, str]]] = {}
-    query = (
-        sa.select(port_security_group.c.port_id, security_group.c.id, security_group.c.name)
-        .join(security_group, security_group.c.id == port_security_group.c.security_group_id)
-        .where(port_security_group.c.port_id.in_(port_ids))
-        .order_by(security_group.c.name, security_group.c.id)
-    )
-    for port_id, id, name in tx.execute(query):
-        found.setdefault(port_id, []).append((id, name))
-    return found
+_NETWORKS = Statement(sa.select(network).where(among(network.c.id, "ids")))
+_GROUP_NAMES = Statement(
+    sa.select(port_security_group.c.port_id, security_group.c.id, security_group.c.name)
+    .join(security_group, security_group.c.id == port_security_group.c.security_group_id)
+    .where(among(port_security_group.c.port_id, "ids"))
+    .order_by(security_group.c.name, security_group.c.id)
+)
+_METADATA_PORTS = Statement(
+    sa.select(port).where(among(port.c.network_id, "ids"), port.c.device_owner == DISTRIBUTED)
+)
 
 
 def _metadata(tx: Tx, network_ids: list[str], subnet_rows: dict[str, Row]) -> dict[str, MetadataPort]:
-    query = sa.select(port).where(port.c.network_id.in_(network_ids), port.c.device_owner == DISTRIBUTED)
-    rows = list(tx.execute(query))
+    rows = _METADATA_PORTS.all(tx, ids=network_ids)
     addresses = ports.addresses(tx, [r.id for r in rows])
     return {
         r.network_id: MetadataPort(

@@ -12,6 +12,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, NotFound
+from stackling.base.statement import Statement
 from stackling.network.actions import address, address_group, sharing, standard
 from stackling.network.actions.sharing import EVERYBODY
 from stackling.network.actions.standard import New, Unset, given
@@ -111,19 +112,19 @@ def visible(caller: Caller) -> ColumnElement[bool] | None:
 
 def ensure_default(tx: Tx, cloud: Cloud, project_id: str) -> str:
     """The id of the project's `default` group, made now if it is the first time that the project needs one."""
-    found = tx.execute(
-        sa.select(security_group.c.id).where(security_group.c.default_of == project_id)
-    ).scalar()
+    found = _DEFAULT.first(tx, project_id=project_id)
+    if found is None:
+        db.lock(tx, f"default_security_group:{project_id}")
+        found = _DEFAULT.first(tx, project_id=project_id)
     if found is not None:
-        return str(found)
-    db.lock(tx, f"default_security_group:{project_id}")
-    found = tx.execute(
-        sa.select(security_group.c.id).where(security_group.c.default_of == project_id)
-    ).scalar()
-    if found is not None:
-        return str(found)
+        return str(found.id)
     want = NewGroup(name="default", description="Default security group")
     return str(_insert(tx, cloud, project_id, want, default_of=project_id).id)
+
+
+_DEFAULT = Statement(
+    sa.select(security_group.c.id).where(security_group.c.default_of == sa.bindparam("project_id"))
+)
 
 
 def _insert(tx: Tx, cloud: Cloud, project_id: str, want: NewGroup, *, default_of: str | None = None) -> Row:

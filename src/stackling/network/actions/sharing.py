@@ -30,8 +30,14 @@ def follow(tx: Tx, cloud: Cloud, object_type: str, row: Row, columns: Mapping[st
             }
             db.upsert(tx, rbac_policy, values, {}, key=("object_id", "action", "target_project"))
         else:
-            this = sa.and_(rbac_policy.c.object_id == row.id, rbac_policy.c.action == action)
-            tx.execute(sa.delete(rbac_policy).where(this, rbac_policy.c.target_project == EVERYBODY))
+            tx.execute(_UNSHARE, {"object_id": row.id, "action": action})
+
+
+_UNSHARE = sa.delete(rbac_policy).where(
+    rbac_policy.c.object_id == sa.bindparam("object_id"),
+    rbac_policy.c.action == sa.bindparam("action"),
+    rbac_policy.c.target_project == EVERYBODY,
+)
 
 
 def forget(tx: Tx, object_id: str) -> None:

@@ -1,5 +1,6 @@
 """What all resources of the network service have in common: owner, visibility, standard attributes, quota."""
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Forbidden, NotFound
+from stackling.base.statement import Statement
 from stackling.network.errors import AvailabilityZoneNotFound, InvalidInput, RevisionNumberConstraintFailed
 from stackling.network.state.floating_ip import floating_ip
 from stackling.network.state.network import network
@@ -132,21 +134,29 @@ def fresh(cloud: Cloud, project_id: str, want: New) -> dict[str, Any]:
 
 
 def insert(tx: Tx, table: Table, values: Mapping[str, Any]) -> Row:
-    return tx.execute(sa.insert(table).values(**values).returning(*table.c)).one()
+    return tx.execute(_insert(table), values).one()
+
+
+@functools.cache
+def _insert(table: Table) -> sa.Insert:
+    return sa.insert(table).returning(*table.c)
 
 
 def change(tx: Tx, cloud: Cloud, table: Table, id: str, values: Mapping[str, Any]) -> Row:
     """Set `values`, count the revision up, and return the row as it is now."""
-    more = {"updated_at": cloud.clock.now(), "revision_number": table.c.revision_number + 1}
-    return tx.execute(
-        sa.update(table).where(table.c.id == id).values(**values, **more).returning(*table.c)
-    ).one()
+    given = {**values, "updated_at": cloud.clock.now(), "this": id}
+    return tx.execute(_change(table), given).one()
+
+
+@functools.cache
+def _change(table: Table) -> sa.Update:
+    counted_up = sa.update(table).values(revision_number=table.c.revision_number + 1)
+    return counted_up.where(table.c.id == sa.bindparam("this")).returning(*table.c)
 
 
 def touch(tx: Tx, cloud: Cloud, table: Table, id: str) -> None:
     """Something that the resource consists of has changed."""
-    more = {"updated_at": cloud.clock.now(), "revision_number": table.c.revision_number + 1}
-    tx.execute(sa.update(table).where(table.c.id == id).values(**more))
+    tx.execute(_change(table), {"updated_at": cloud.clock.now(), "this": id})
 
 
 def given(want: Struct, *names: str) -> dict[str, Any]:
@@ -190,10 +200,17 @@ def usage(tx: Tx, project_id: str, names: Sequence[str] = tuple(COUNTED)) -> dic
     """How much of each resource a project has."""
     used = {}
     for name in names:
-        table, only = COUNTED[name]
-        query = sa.select(sa.func.count()).select_from(table).where(table.c.project_id == project_id)
-        used[name] = tx.execute(query if only is None else query.where(only)).scalar() or 0
+        row = _COUNTS[name].first(tx, project_id=project_id)
+        used[name] = row[0] if row is not None else 0
     return used
+
+
+def _count(table: Table, only: ColumnElement[bool] | None) -> Statement:
+    where = [table.c.project_id == sa.bindparam("project_id"), *([] if only is None else [only])]
+    return Statement(sa.select(sa.func.count()).select_from(table).where(*where))
+
+
+_COUNTS = {name: _count(*counted) for name, counted in COUNTED.items()}
 
 
 def check_quota(tx: Tx, cloud: Cloud, project_id: str, **adds: int) -> None:

@@ -12,6 +12,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest
+from stackling.base.statement import Statement
 from stackling.network.actions import address, ipam, new_port, standard, subnetpool
 from stackling.network.actions import network as network_actions
 from stackling.network.actions.ipam import Fixed, WantedIP
@@ -283,9 +284,7 @@ def routes(
 
 def _serve_metadata(tx: Tx, cloud: Cloud, net: Row, rows: Sequence[Row]) -> None:
     """Have the network's port for metadata, with an address of each IPv4 subnet that has DHCP."""
-    here = tx.execute(
-        sa.select(port).where(port.c.network_id == net.id, port.c.device_owner == DISTRIBUTED)
-    ).first()
+    here = _METADATA_PORT.first(tx, network_id=net.id)
     served = [r for r in rows if r.enable_dhcp and r.ip_version == 4]
     have = (
         {a.subnet_id for a in ports.addresses(tx, [here.id]).get(here.id, [])} if here is not None else set()
@@ -305,11 +304,14 @@ def _serve_metadata(tx: Tx, cloud: Cloud, net: Row, rows: Sequence[Row]) -> None
         new_port.described_anew(tx, cloud, here)
 
 
+_METADATA_PORT = Statement(
+    sa.select(port).where(port.c.network_id == sa.bindparam("network_id"), port.c.device_owner == DISTRIBUTED)
+)
+
+
 def _stop_metadata(tx: Tx, cloud: Cloud, row: Row) -> None:
     """DHCP is off in the subnet: the port for metadata needs no address there, and no port when that was the last."""
-    here = tx.execute(
-        sa.select(port).where(port.c.network_id == row.network_id, port.c.device_owner == DISTRIBUTED)
-    ).first()
+    here = _METADATA_PORT.first(tx, network_id=row.network_id)
     if here is None:
         return
     tx.execute(

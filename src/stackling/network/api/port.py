@@ -10,6 +10,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest
+from stackling.base.statement import Statement, among
 from stackling.network.actions import port as port_actions
 from stackling.network.actions.network import DISTRIBUTED
 from stackling.network.actions.new_port import NewPort
@@ -45,12 +46,7 @@ def status(row: Row) -> str:
 def view(tx: Tx, cloud: Cloud, caller: Caller, rows: Sequence[Row]) -> list[dict[str, Any]]:
     ids = [r.id for r in rows]
     tags, addresses, groups = tags_for(tx, rows), ports.addresses(tx, ids), ports.groups(tx, ids)
-    domains: dict[str, str] = {}
-    if rows:
-        query = sa.select(network.c.id, network.c.dns_domain).where(
-            network.c.id.in_({r.network_id for r in rows})
-        )
-        domains = {r.id: r.dns_domain for r in tx.execute(query)}
+    domains = {r.id: r.dns_domain for r in _DOMAINS.all(tx, ids=list({r.network_id for r in rows}))}
     shown = {name for name in _BINDING if name == "binding:vnic_type" or caller.can(f"get_port:{name}")}
     made = []
     for row in rows:
@@ -71,6 +67,9 @@ def view(tx: Tx, cloud: Cloud, caller: Caller, rows: Sequence[Row]) -> list[dict
         one |= {name: value for name, value in _binding(row).items() if name in shown}
         made.append(one)
     return made
+
+
+_DOMAINS = Statement(sa.select(network.c.id, network.c.dns_domain).where(among(network.c.id, "ids")))
 
 
 def _names(row: Row, domain: str, addresses: list[str]) -> list[dict[str, str]]:

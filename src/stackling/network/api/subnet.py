@@ -11,6 +11,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest
+from stackling.base.statement import Statement, among
 from stackling.network.actions import subnet, subnetpool
 from stackling.network.actions.subnet import NewSubnet, SubnetChanges
 from stackling.network.actions.subnetpool import NewPool, NewScope, PoolChanges, ScopeChanges
@@ -31,10 +32,7 @@ _POOL_LENGTHS = ("default_prefixlen", "min_prefixlen", "max_prefixlen")
 
 def view(tx: Tx, cloud: Cloud, caller: Caller, rows: Sequence[Row]) -> list[dict[str, Any]]:
     tags = tags_for(tx, rows)
-    outside = sa.select(network.c.id, network.c.external).where(
-        network.c.id.in_({r.network_id for r in rows})
-    )
-    external = {r.id: r.external for r in tx.execute(outside)} if rows else {}
+    external = {r.id: r.external for r in _OUTSIDE.all(tx, ids=list({r.network_id for r in rows}))}
     return [
         {
             **standard_view(row, tags),
@@ -43,6 +41,9 @@ def view(tx: Tx, cloud: Cloud, caller: Caller, rows: Sequence[Row]) -> list[dict
         }
         for row in rows
     ]
+
+
+_OUTSIDE = Statement(sa.select(network.c.id, network.c.external).where(among(network.c.id, "ids")))
 
 
 def pool_view(tx: Tx, cloud: Cloud, caller: Caller, rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy import Column, ForeignKey, Index, String, Table
 
 from stackling.base.db import Row, Tx, metadata, one_of
+from stackling.base.statement import Statement, among
 from stackling.network.state.standard import State, standard
 
 OWNER = "network:floatingip"
@@ -28,18 +29,17 @@ floating_ip = Table(
 
 
 def by_id(tx: Tx, id: str) -> Row | None:
-    return tx.execute(sa.select(floating_ip).where(floating_ip.c.id == id)).first()
+    return _ONE.first(tx, id=id)
 
 
 def of_ports(tx: Tx, port_ids: list[str]) -> dict[str, list[Row]]:
     """The floating IPs that lead to each of the ports."""
-    found: dict[str, list[Row]] = {}
-    if port_ids:
-        query = (
-            sa.select(floating_ip)
-            .where(floating_ip.c.port_id.in_(port_ids))
-            .order_by(floating_ip.c.created_at, floating_ip.c.id)
-        )
-        for row in tx.execute(query):
-            found.setdefault(row.port_id, []).append(row)
-    return found
+    return _OF_PORTS.by(tx, "port_id", ids=port_ids)
+
+
+_ONE = Statement(sa.select(floating_ip).where(floating_ip.c.id == sa.bindparam("id")))
+_OF_PORTS = Statement(
+    sa.select(floating_ip)
+    .where(among(floating_ip.c.port_id, "ids"))
+    .order_by(floating_ip.c.created_at, floating_ip.c.id)
+)

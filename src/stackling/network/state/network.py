@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, Integer, String, Table
 
 from stackling.base.db import JSON, Row, Tx, metadata, one_of
+from stackling.base.statement import Statement
 from stackling.network.state.standard import State, standard
 
 network = Table(
@@ -36,6 +37,8 @@ network = Table(
     ),
 )
 
+_ONE = Statement(sa.select(network).where(network.c.id == sa.bindparam("id")))
+
 
 def hold(tx: Tx, id: str) -> bool:
     """Have the network not deleted until the transaction ends, whatever else is locked afterwards. False: there is none.
@@ -49,4 +52,4 @@ def hold(tx: Tx, id: str) -> bool:
 
 
 def by_id(tx: Tx, id: str) -> Row | None:
-    return tx.execute(sa.select(network).where(network.c.id == id)).first()
+    return _ONE.first(tx, id=id)

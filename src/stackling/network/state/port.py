@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, String, Table
 
 from stackling.base.db import JSON, Row, Tx, metadata, one_of
+from stackling.base.statement import Statement, among
 from stackling.network.state.standard import State, standard
 
 port = Table(
@@ -48,44 +49,44 @@ port_security_group = Table(
 
 
 def by_id(tx: Tx, id: str) -> Row | None:
-    return tx.execute(sa.select(port).where(port.c.id == id)).first()
+    return _ONE.first(tx, id=id)
 
 
 def of_device(tx: Tx, device_id: str) -> list[Row]:
     """The ports of a server or router in the order in which they were plugged."""
-    query = (
-        sa.select(port)
-        .where(port.c.device_id == device_id)
-        .order_by(port.c.plug_order, port.c.created_at, port.c.id)
-    )
-    return list(tx.execute(query))
+    return _OF_DEVICE.all(tx, device_id=device_id)
 
 
 def addresses(tx: Tx, port_ids: list[str] | None) -> dict[str, list[Row]]:
     """(subnet_id, ip_address, port_id, position) by port, in order; `None` asks for all ports'."""
-    found: dict[str, list[Row]] = {}
-    if port_ids == []:
-        return found
-    query = sa.select(ip_allocation).order_by(
-        ip_allocation.c.port_id, ip_allocation.c.position, ip_allocation.c.ip_address
-    )
-    if port_ids is not None:
-        query = query.where(ip_allocation.c.port_id.in_(port_ids))
-    for row in tx.execute(query):
-        found.setdefault(row.port_id, []).append(row)
-    return found
+    if port_ids is None:
+        return _ALL_ADDRESSES.by(tx, "port_id")
+    return _ADDRESSES.by(tx, "port_id", ids=port_ids)
 
 
 def groups(tx: Tx, port_ids: list[str] | None) -> dict[str, list[str]]:
     """Ids of the security groups by port; `None` asks for all ports'."""
+    rows = _ALL_GROUPS.all(tx) if port_ids is None else _GROUPS.all(tx, ids=port_ids)
     found: dict[str, list[str]] = {}
-    if port_ids == []:
-        return found
-    query = sa.select(port_security_group).order_by(
-        port_security_group.c.port_id, port_security_group.c.security_group_id
-    )
-    if port_ids is not None:
-        query = query.where(port_security_group.c.port_id.in_(port_ids))
-    for row in tx.execute(query):
+    for row in rows:
         found.setdefault(row.port_id, []).append(row.security_group_id)
     return found
+
+
+_ONE = Statement(sa.select(port).where(port.c.id == sa.bindparam("id")))
+_OF_DEVICE = Statement(
+    sa.select(port)
+    .where(port.c.device_id == sa.bindparam("device_id"))
+    .order_by(port.c.plug_order, port.c.created_at, port.c.id)
+)
+_held = sa.select(ip_allocation).order_by(
+    ip_allocation.c.port_id, ip_allocation.c.position, ip_allocation.c.ip_address
+)
+_ALL_ADDRESSES, _ADDRESSES = Statement(_held), Statement(_held.where(among(ip_allocation.c.port_id, "ids")))
+_joined = sa.select(port_security_group).order_by(
+    port_security_group.c.port_id, port_security_group.c.security_group_id
+)
+_ALL_GROUPS, _GROUPS = (
+    Statement(_joined),
+    Statement(_joined.where(among(port_security_group.c.port_id, "ids"))),
+)

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, ForeignKey, Table
 
 from stackling.base.db import JSON, Row, Tx, metadata, one_of
+from stackling.base.statement import Statement
 from stackling.network.state.standard import State, standard
 
 router = Table(
@@ -24,7 +25,8 @@ router = Table(
 
 INTERFACE = "network:router_interface"
 GATEWAY = "network:router_gateway"
+_ONE = Statement(sa.select(router).where(router.c.id == sa.bindparam("id")))
 
 
 def by_id(tx: Tx, id: str) -> Row | None:
-    return tx.execute(sa.select(router).where(router.c.id == id)).first()
+    return _ONE.first(tx, id=id)

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, ForeignKey, Integer, String, Table
 
 from stackling.base.db import JSON, Row, Tx, metadata, one_of
+from stackling.base.statement import Statement, among
 from stackling.network.state.standard import State, standard
 
 security_group = Table(
@@ -41,19 +42,19 @@ security_group_rule = Table(
 
 
 def by_id(tx: Tx, id: str) -> Row | None:
-    return tx.execute(sa.select(security_group).where(security_group.c.id == id)).first()
+    return _ONE.first(tx, id=id)
 
 
 def rules_of(tx: Tx, group_ids: list[str] | None) -> dict[str, list[Row]]:
     """Rules by group, in order of creation; `None` asks for all groups'."""
-    found: dict[str, list[Row]] = {}
-    if group_ids == []:
-        return found
-    query = sa.select(security_group_rule).order_by(
-        security_group_rule.c.created_at, security_group_rule.c.id
-    )
-    if group_ids is not None:
-        query = query.where(security_group_rule.c.security_group_id.in_(group_ids))
-    for row in tx.execute(query):
-        found.setdefault(row.security_group_id, []).append(row)
-    return found
+    if group_ids is None:
+        return _ALL_RULES.by(tx, "security_group_id")
+    return _RULES.by(tx, "security_group_id", ids=group_ids)
+
+
+_ONE = Statement(sa.select(security_group).where(security_group.c.id == sa.bindparam("id")))
+_rules = sa.select(security_group_rule).order_by(security_group_rule.c.created_at, security_group_rule.c.id)
+_ALL_RULES, _RULES = (
+    Statement(_rules),
+    Statement(_rules.where(among(security_group_rule.c.security_group_id, "ids"))),
+)

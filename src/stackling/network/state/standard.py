@@ -4,9 +4,10 @@ from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Column, DateTime, Integer, String, Table
+from sqlalchemy import Column, DateTime, Index, Integer, String, Table
 
 from stackling.base.db import Tx, metadata, resource
+from stackling.base.statement import Statement, among
 
 
 class State(StrEnum):
@@ -16,13 +17,14 @@ class State(StrEnum):
     ACTIVE = "ACTIVE"
 
 
-def standard() -> list[Column[Any]]:
-    """`resource()` and Neutron's standard attributes."""
+def standard() -> list[Any]:
+    """`resource()` and Neutron's standard attributes, and the order in which administrators list all projects'."""
     return [
         *resource(),
         Column("name", String(255), nullable=False, default=""),
         Column("description", String(255), nullable=False, default=""),
         Column("revision_number", Integer, nullable=False, default=1),
+        Index(None, "created_at", "id"),
     ]
 
 
@@ -39,9 +41,11 @@ def tags_of(tx: Tx, ids: list[str]) -> dict[str, list[str]]:
     """The tags of resources by id, each list in alphabetical order; those without tags are left out."""
     found: dict[str, list[str]] = {}
     if ids:
-        rows = tx.execute(
-            sa.select(tag.c.resource_id, tag.c.tag).where(tag.c.resource_id.in_(ids)).order_by(tag.c.tag)
-        )
-        for id, text in rows:
-            found.setdefault(id, []).append(text)
+        for row in _TAGS.all(tx, ids=ids):
+            found.setdefault(row.resource_id, []).append(row.tag)
     return found
+
+
+_TAGS = Statement(
+    sa.select(tag.c.resource_id, tag.c.tag).where(among(tag.c.resource_id, "ids")).order_by(tag.c.tag)
+)

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, ForeignKey, Integer, String, Table
 
 from stackling.base.db import JSON, Row, Tx, metadata
+from stackling.base.statement import Statement, among
 from stackling.network.state.standard import standard
 
 address_scope = Table(
@@ -52,17 +53,16 @@ subnet = Table(
 
 
 def by_id(tx: Tx, id: str) -> Row | None:
-    return tx.execute(sa.select(subnet).where(subnet.c.id == id)).first()
+    return _ONE.first(tx, id=id)
 
 
 def of_networks(tx: Tx, network_ids: list[str] | None) -> dict[str, list[Row]]:
     """Subnets by network in order of creation; `None` asks for all networks'."""
-    found: dict[str, list[Row]] = {}
-    if network_ids == []:
-        return found
-    query = sa.select(subnet).order_by(subnet.c.created_at, subnet.c.id)
-    if network_ids is not None:
-        query = query.where(subnet.c.network_id.in_(network_ids))
-    for row in tx.execute(query):
-        found.setdefault(row.network_id, []).append(row)
-    return found
+    if network_ids is None:
+        return _ALL.by(tx, "network_id")
+    return _OF_NETWORKS.by(tx, "network_id", ids=network_ids)
+
+
+_ONE = Statement(sa.select(subnet).where(subnet.c.id == sa.bindparam("id")))
+_IN_ORDER = sa.select(subnet).order_by(subnet.c.created_at, subnet.c.id)
+_ALL, _OF_NETWORKS = Statement(_IN_ORDER), Statement(_IN_ORDER.where(among(subnet.c.network_id, "ids")))

@@ -14,6 +14,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Conflict, NotFound
+from stackling.base.statement import Statement, among
 from stackling.volume.actions import volume as volumes
 from stackling.volume.state.attachment import State, attachment
 from stackling.volume.state.volume import State as VolumeState
@@ -55,18 +56,14 @@ def of_servers(tx: Tx, server_ids: Iterable[str]) -> dict[str, list[Row]]:
 
 
 def _by(tx: Tx, name: str, wanted: Iterable[str]) -> dict[str, list[Row]]:
-    made: dict[str, list[Row]] = {}
-    for row in tx.execute(_QUERIES[name], {"ids": list(wanted)}):
-        made.setdefault(row._mapping[name], []).append(row)
-    return made
+    return _QUERIES[name].by(tx, name, ids=list(wanted))
 
 
-def _of_many(column: sa.Column[Any]) -> sa.Select[Any]:
-    query = sa.select(attachment).where(column.in_(sa.bindparam("ids", expanding=True)))
-    return query.order_by(attachment.c.created_at, attachment.c.id)
+def _of_many(column: sa.Column[Any]) -> Statement:
+    query = sa.select(attachment).where(among(column, "ids"))
+    return Statement(query.order_by(attachment.c.created_at, attachment.c.id))
 
 
-# Built once: building a statement costs more than running it.
 _QUERIES = {name: _of_many(attachment.c[name]) for name in ("volume_id", "server_id")}
 
 

@@ -11,6 +11,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, NotFound
+from stackling.base.statement import Statement, among
 from stackling.image.actions import image as images
 from stackling.volume.actions import quota, volume_type
 from stackling.volume.state import snapshot as snapshots
@@ -19,8 +20,7 @@ from stackling.volume.state.snapshot import snapshot
 from stackling.volume.state.volume import DELETABLE, State, volume, volume_image_metadata, volume_metadata
 
 KIND = "volume.volume"
-# Statements of every request are built once: building them costs more than running them.
-_ONE = sa.select(volume).where(volume.c.id == sa.bindparam("id"))
+_ONE = Statement(sa.select(volume).where(volume.c.id == sa.bindparam("id")))
 GIB = 1 << 30
 _INHERITED = (
     "image_id",
@@ -58,7 +58,7 @@ def target(row: Row) -> dict[str, Any]:
 
 def get(tx: Tx, caller: Caller, id: str, rule: str = "volume:get") -> Row:
     """One volume, for something that `rule` guards. Raises NotFound (also for other projects'), Forbidden."""
-    row = tx.execute(_ONE, {"id": id}).first()
+    row = _ONE.first(tx, id=id)
     if row is None:
         raise NotFound(f"Volume {id[:64]} could not be found.")
     caller.may_see(row.project_id, rule, f"Volume {id[:64]} could not be found.")
@@ -317,20 +317,16 @@ def retype(tx: Tx, cloud: Cloud, caller: Caller, id: str, name: str) -> None:
 # -- metadata ----------------------------------------------------------------------------------------------------------
 
 
-def _of_many(table: sa.Table) -> sa.Select[Any]:
-    return (
-        sa.select(table)
-        .where(table.c.volume_id.in_(sa.bindparam("ids", expanding=True)))
-        .order_by(table.c.key)
-    )
+def _of_many(table: sa.Table) -> Statement:
+    return Statement(sa.select(table).where(among(table.c.volume_id, "ids")).order_by(table.c.key))
 
 
 _METADATA, _IMAGE_METADATA = _of_many(volume_metadata), _of_many(volume_image_metadata)
 
 
-def _items_of(tx: Tx, query: sa.Select[Any], volume_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+def _items_of(tx: Tx, statement: Statement, volume_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
     made: dict[str, dict[str, Any]] = {}
-    for row in tx.execute(query, {"ids": list(volume_ids)}):
+    for row in statement.all(tx, ids=list(volume_ids)):
         made.setdefault(row.volume_id, {})[row.key] = row.value
     return made
 

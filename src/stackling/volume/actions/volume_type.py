@@ -11,6 +11,7 @@ from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Conflict, NotFound
 from stackling.base.listing import Sort, page
+from stackling.base.statement import Statement, among
 from stackling.volume.state.volume import volume
 from stackling.volume.state.volume_type import volume_type, volume_type_access, volume_type_spec
 
@@ -104,12 +105,10 @@ def shown_specs(caller: Caller, specs: Mapping[str, str]) -> dict[str, str] | No
 
 def names(tx: Tx, type_ids: Iterable[str]) -> dict[str, str]:
     """The names of types, by id."""
-    return {r.id: r.name for r in tx.execute(_NAMES, {"ids": list(set(type_ids))})}
+    return {r.id: r.name for r in _NAMES.all(tx, ids=list(set(type_ids)))}
 
 
-_NAMES = sa.select(volume_type.c.id, volume_type.c.name).where(
-    volume_type.c.id.in_(sa.bindparam("ids", expanding=True))
-)
+_NAMES = Statement(sa.select(volume_type.c.id, volume_type.c.name).where(among(volume_type.c.id, "ids")))
 
 
 def create(
