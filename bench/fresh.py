@@ -140,7 +140,6 @@ def main() -> int:
         make(tree, asked.mirror, asked.apt_option)
         print(f"made {tree} in {time.monotonic() - begun:.0f} s", flush=True)
         with machine(tree) as first:
-            took["setup"] = run(first, "./setup")
             took["first demo"] = run(first, "./demo")
             took["second demo"] = run(first, "./demo")
             took["purge"] = run(first, ".venv/bin/stackling", "down", "--purge")
