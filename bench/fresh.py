@@ -83,7 +83,14 @@ def machine(tree: Path) -> Iterator[int]:
             first = int(Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()[0])
             read, write = os.pipe()
             network = subprocess.Popen(
-                ["slirp4netns", "--configure", "--disable-host-loopback", f"--ready-fd={write}", str(first), "tap0"],
+                [
+                    "slirp4netns",
+                    "--configure",
+                    "--disable-host-loopback",
+                    f"--ready-fd={write}",
+                    str(first),
+                    "tap0",
+                ],
                 pass_fds=[write],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -128,8 +135,12 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="also run ./check there")
     parser.add_argument("--keep", action="store_true", help="leave the machine's directory")
     parser.add_argument("--directory", type=Path, default=Path("/var/tmp"), help="where it is made")
-    parser.add_argument("--mirror", action="append", default=[], help="lines of sources.list, or a mirror's URL")
-    parser.add_argument("--apt-option", action="append", default=[], help="an option for apt, or a file of them")
+    parser.add_argument(
+        "--mirror", action="append", default=[], help="lines of sources.list, or a mirror's URL"
+    )
+    parser.add_argument(
+        "--apt-option", action="append", default=[], help="an option for apt, or a file of them"
+    )
     parser.add_argument("--json", action="store_true", help="end with JSON")
     asked = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="stackling-fresh-", dir=asked.directory))

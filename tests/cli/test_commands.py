@@ -234,7 +234,11 @@ def test_programs_of_sbin_are_found_where_the_path_lacks_them(newcomer: Operator
     here = {"PATH": "/usr/bin:/bin", "STACKLING_PATHS_RUN_DIR": str(newcomer.home / "run")}
     found = json.loads(newcomer.run("doctor", "--json", **here).stdout)["host"]
     lacking = next(one["says"] for one in found if one["name"] == "packages")
-    for package, program in (("openvswitch-switch", "ovs-vswitchd"), ("libvirt-daemon", "libvirtd"), ("nftables", "nft")):
+    for package, program in (
+        ("openvswitch-switch", "ovs-vswitchd"),
+        ("libvirt-daemon", "libvirtd"),
+        ("nftables", "nft"),
+    ):
         assert not (package in lacking and shutil.which(program, path="/usr/sbin:/sbin")), lacking
 
 
