@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -143,6 +144,7 @@ def main() -> int:
     )
     parser.add_argument("--json", action="store_true", help="end with JSON")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left
     place = Path(tempfile.mkdtemp(prefix="stackling-fresh-", dir=asked.directory))
     place.chmod(0o755)
     tree, took = place / "machine", {}

@@ -143,20 +143,21 @@ def test_a_guest_that_fills_the_disk_pauses_and_goes_on(cloud: HostCloud) -> Non
     sdk = cloud.sdk
     network = sdk.network.create_network(name="full")
     sdk.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.8.0.0/24")
-    with full(STATE, but=48):
-        made = sdk.compute.create_server(
-            name="greedy",
-            image_id=cloud.image().id,
-            flavor_id=sdk.compute.find_flavor("m1.nano").id,
-            networks=[{"uuid": network.id}],
-            user_data=base64.b64encode(GREEDY.encode()).decode(),
+    made = sdk.compute.create_server(
+        name="greedy",
+        image_id=cloud.image().id,
+        flavor_id=sdk.compute.find_flavor("m1.nano").id,
+        networks=[{"uuid": network.id}],
+        user_data=base64.b64encode(GREEDY.encode()).decode(),
+    )
+    cloud.wait(made.id, "ACTIVE")
+
+    def paused() -> bool:
+        return "paused (I/O error)" in run(
+            "virsh", "--connect", "qemu:///system", "domstate", "--reason", made.id
         )
-        cloud.wait(made.id, "ACTIVE")
 
-        def paused() -> bool:
-            states = run("virsh", "--connect", "qemu:///system", "domstate", "--reason", made.id)
-            return "paused (I/O error)" in states
-
+    with full(STATE, but=40):
         until(paused, 90, "the guest paused")
         assert cloud.server(made.id).status == "ACTIVE"
     until(
