@@ -75,7 +75,7 @@ class Front:
         said = answer.read()
         return (
             answer.status,
-            json.loads(said) if said else None,
+            json.loads(said) if said[:1] == b"{" else None,
             {k.lower(): v for k, v in answer.getheaders()},
         )
 
