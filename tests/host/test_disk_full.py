@@ -18,6 +18,7 @@ from tests.host.cloud_client import COMMAND, STATE, HostCloud, leaks, nbctl, run
 # openstacksdk warns of what it will change in itself.
 pytestmark = pytest.mark.filterwarnings("default")
 MIB = 1 << 20
+SIZES = {STATE: 1200, Path("/var/lib/ovn"): 64, Path("/var/log/stackling"): 64}  # MiB
 # More than its disk has space for, then less, and a word on the console when all of it is written.
 GREEDY = "#!/bin/sh\nyes 0123456789abcdef | head -c 60000000 > /var/big; sync; echo GREEDY WAS FED > /dev/console\n"
 
@@ -25,13 +26,15 @@ GREEDY = "#!/bin/sh\nyes 0123456789abcdef | head -c 60000000 > /var/big; sync; e
 @contextmanager
 def full(place: Path, but: int = 0) -> Iterator[None]:
     """The file system of `place`, a tmpfs of the simulated host, has no more than `but` MiB free."""
-    found = os.statvfs(place)
-    used = (found.f_blocks - found.f_bfree) * found.f_frsize
-    run("mount", "-o", f"remount,size={used + but * MIB}", str(place))
+    run("mount", "-o", f"remount,size={SIZES[place]}m", str(place))
+    ballast = place / ".ballast"
+    with ballast.open("wb") as file:
+        found = os.statvfs(place)
+        os.posix_fallocate(file.fileno(), 0, found.f_bavail * found.f_frsize - but * MIB)
     try:
         yield
     finally:
-        run("mount", "-o", "remount,size=2g", str(place))
+        ballast.unlink()
 
 
 @pytest.fixture(scope="module")

@@ -70,14 +70,15 @@ class Front:
         """Status, body and headers that one process answers with."""
         connection = self.through(pid)
         sent = {"Content-Type": "application/json", **({"X-Auth-Token": token} if token else {}), **headers}
-        connection.request(method, path, json.dumps(body) if body is not None else None, sent)
-        answer = connection.getresponse()
-        said = answer.read()
-        return (
-            answer.status,
-            json.loads(said) if said[:1] == b"{" else None,
-            {k.lower(): v for k, v in answer.getheaders()},
-        )
+        try:
+            connection.request(method, path, json.dumps(body) if body is not None else None, sent)
+            answer = connection.getresponse()
+            said = answer.read()
+        except (OSError, http.client.HTTPException):
+            del self.connections[pid]
+            raise
+        told = {name.lower(): value for name, value in answer.getheaders()}
+        return answer.status, json.loads(said) if said[:1] == b"{" else None, told
 
     def login(self, pid: int, name: str = "", password: str = "", project: str = "admin") -> str:
         user = {"name": name or self.name, "password": password or self.password, "domain": {"id": "default"}}
@@ -202,13 +203,15 @@ def test_a_killed_process_comes_back_and_nothing_acknowledged_is_lost(front: Fro
     near, far = front.processes()
     victim = {"near": near, "far": far}[which]
     token = front.login(near)
+    admins = front.ask(near, "GET", "/identity/v3/projects?name=admin", token)[1]["projects"][0]["id"]
+    front.ask(near, "PUT", f"/network/v2.0/quotas/{admins}", token, {"quota": {"network": -1}})
     acknowledged: list[str] = []
     wrong: list[Any] = []
     stop = threading.Event()
 
     def write() -> None:
         """A client with a new connection for each request, as the openstack command makes them."""
-        while not stop.is_set():
+        while not stop.wait(0.1):
             with contextlib.suppress(OSError, http.client.HTTPException):
                 _, connection = front.open()
                 connection.request(
