@@ -7,16 +7,19 @@ import os
 import re
 import signal
 import ssl
+import subprocess
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from tests.conftest import Postgres
-from tests.host.cloud_client import HostCloud, nbctl, run, until
+from tests.host.cloud_client import COMMAND, HostCloud, nbctl, run, until
 
 CONFIG = Path("/etc/stackling/stackling.toml")
 PORT = 9500
@@ -251,6 +254,18 @@ def test_a_killed_process_comes_back_and_nothing_acknowledged_is_lost(front: Fro
         "all parts healthy",
         0.5,
     )
+
+
+def test_purge_takes_its_tables_out_of_the_database(front: Front, postgres: Postgres) -> None:
+    url = tomllib.loads(CONFIG.read_text())["database"]["url"]
+    with sa.create_engine(url).begin() as tx:
+        tx.execute(sa.text("CREATE TABLE somebody_elses (id integer)"))
+    assert "Nothing of it is left" in front.cloud.command("down", "--purge")
+    assert sa.inspect(sa.create_engine(url)).get_table_names() == ["somebody_elses"]
+    postgres.drop(url)
+    said = subprocess.run([COMMAND, "down", "--purge"], capture_output=True, text=True, check=False)
+    assert said.returncode == 1
+    assert "drop that database by hand" in said.stderr
 
 
 def switches() -> set[str]:
