@@ -1,7 +1,7 @@
 """`./demo` on a machine that had nothing installed: a new, minimal Debian with a clone of this repository.
 
     sudo python -m bench.fresh            make the machine, ./demo there, again, `stackling down --purge`, remove it
-    sudo python -m bench.fresh --check    also ./check
+    sudo python -m bench.fresh --run ./check    and then that, with its time
 
 The machine is a directory of Debian's `minbase` packages with its own processes, mounts, hostname and network, which
 reaches the package registries through slirp4netns. It shares the kernel with this one and has no service manager.
@@ -133,7 +133,9 @@ def _run(*command: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="./demo on a minimal Debian 12 that was just made.")
-    parser.add_argument("--check", action="store_true", help="also run ./check there")
+    parser.add_argument(
+        "--run", action="append", default=[], metavar="COMMAND", help="run this there as well"
+    )
     parser.add_argument("--keep", action="store_true", help="leave the machine's directory")
     parser.add_argument("--directory", type=Path, default=Path("/var/tmp"), help="where it is made")
     parser.add_argument(
@@ -156,8 +158,8 @@ def main() -> int:
             took["first demo"] = run(first, "./demo")
             took["second demo"] = run(first, "./demo")
             took["purge"] = run(first, ".venv/bin/stackling", "down", "--purge")
-            if asked.check:
-                took["check"] = run(first, "./check")
+            for command in asked.run:
+                took[command] = run(first, "/bin/sh", "-c", command)
     except Failed as e:
         print(f"fresh: {e}", file=sys.stderr)
         return 1
