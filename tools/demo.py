@@ -270,6 +270,9 @@ class Demo:
         seen = self.until(lambda: self.ssh("cat /run/demo-user-data", ok=False).strip(), 30, "the user data")
         if seen != f"{GREETING} on {NAME}":
             raise Untrue(f"the user data left {seen!r}")
+        answer = self.ssh("cat /run/demo-outside").strip()
+        if answer != "hello from outside":
+            raise Untrue(f"the guest read {answer!r} from the web server outside")
         return str(seen)
 
     def metadata(self) -> str:
@@ -279,13 +282,13 @@ class Demo:
         return f"uuid, name and properties are right, {len(told['public_keys'])} key"
 
     def outside(self) -> str:
-        """The guest's user data asked a web server on the host before it had a floating IP: SNAT made it the router's address."""
+        """The guest's user data asks a web server on the host while it has no floating IP: SNAT makes it the router's address."""
+        self.until(
+            lambda: self.outside_saw, 120, "a request of the guest's user data to the host's web server"
+        )
         if self.outside_saw != [self.gateway]:
             raise Untrue(f"the web server saw {self.outside_saw}, not {self.gateway}")
-        answer = self.ssh("cat /run/demo-outside").strip()
-        if answer != "hello from outside":
-            raise Untrue(f"the guest read {answer!r}")
-        return f"the host saw the router's address {self.gateway}"
+        return f"the guest is up, the host saw the router's address {self.gateway}"
 
     def serve_outside(self) -> str:
         """A web server where the external network ends: on the host. Returns its URL."""
@@ -363,6 +366,7 @@ class Demo:
         self.step("security group for ssh and ping", self.rules)
         print("\nBooting a server")
         self.step("server with user data", self.boot)
+        self.step("the outside, through SNAT", self.outside)
         self.step("floating IP", self.address)
         self.step("ssh with the key", self.login)
         self.first_ssh = time.time() - self.started
@@ -372,7 +376,6 @@ class Demo:
             "ping from here",
             lambda: self.run("ping", "-c", "2", "-W", "2", self.floating_ip).splitlines()[-1],
         )
-        self.step("the outside, through SNAT", self.outside)
         self.step("console log", self.console)
         print("\nUsing a volume")
         self.step("volume, attached", self.volume)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -227,6 +228,18 @@ def test_what_needs_a_running_cloud_says_so(newcomer: Operator) -> None:
     assert "start it with `stackling up`" in newcomer.trouble("status", "--fake")
     assert "start the cloud" in newcomer.trouble("env", "--fake")
     assert "not running" in newcomer.says("doctor", "--fake")
+
+
+def test_programs_of_sbin_are_found_where_the_path_lacks_them(newcomer: Operator) -> None:
+    here = {"PATH": "/usr/bin:/bin", "STACKLING_PATHS_RUN_DIR": str(newcomer.home / "run")}
+    found = json.loads(newcomer.run("doctor", "--json", **here).stdout)["host"]
+    lacking = next(one["says"] for one in found if one["name"] == "packages")
+    for package, program in (
+        ("openvswitch-switch", "ovs-vswitchd"),
+        ("libvirt-daemon", "libvirtd"),
+        ("nftables", "nft"),
+    ):
+        assert not (package in lacking and shutil.which(program, path="/usr/sbin:/sbin")), lacking
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes somebody else, which needs root")

@@ -142,6 +142,31 @@ class Database:
                 self._watch = None
 
 
+FULL = "its disk is full"
+_SQLITE_AWAY = {
+    sqlite3.SQLITE_FULL: FULL,
+    sqlite3.SQLITE_IOERR: "its file can't be read or written",
+    sqlite3.SQLITE_CANTOPEN: "its file can't be opened",
+    sqlite3.SQLITE_READONLY: "its file can't be written",
+    sqlite3.SQLITE_BUSY: "it is busy",
+}
+_POSTGRESQL_AWAY = ("08", "53", "57", "58")  # classes of sqlstate: connection, resources, operator, system
+
+
+def away(error: BaseException) -> str | None:
+    """Why the database can't work just now, in a few words; None when the error is not about that."""
+    if isinstance(error, sa.exc.TimeoutError):
+        return "it is busy"
+    if not isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
+        return None
+    if isinstance(error.orig, sqlite3.Error):
+        return _SQLITE_AWAY.get(getattr(error.orig, "sqlite_errorcode", 0) & 0xFF)
+    state = getattr(error.orig, "sqlstate", None)
+    if state == "53100":
+        return FULL
+    return "it does not answer" if state is None or state.startswith(_POSTGRESQL_AWAY) else None
+
+
 def note(tx: Tx, text: str) -> None:
     """Leave a note for those who listen to `after_commit`; on PostgreSQL other processes hear it too."""
     notes = tx.info.setdefault("notes", set())
@@ -216,11 +241,13 @@ def _sqlite_begin(connection: Connection) -> None:
 
 
 __all__ = [
+    "FULL",
     "JSON",
     "Database",
     "Index",
     "Row",
     "Tx",
+    "away",
     "lock",
     "metadata",
     "note",

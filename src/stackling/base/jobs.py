@@ -276,6 +276,9 @@ class Worker:
     def _keep_leases(self) -> None:
         """Renew what this process holds; end the process before a lease could run out under a running step."""
         while not self._stop.wait(LEASE.total_seconds() / 6):
+            if not self._held:  # nothing to lose: a database that is away or full need not end this process
+                self._kept = self.cloud.clock.monotonic()
+                continue
             try:
                 with self.cloud.db.begin() as tx:
                     tx.execute(

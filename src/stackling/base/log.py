@@ -3,11 +3,12 @@
 Anything under a name that sounds like a secret is masked, however deep it sits.
 """
 
+import contextlib
 import functools
 import json
 import re
 import sys
-from typing import Any
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -51,6 +52,21 @@ def _line(_: Any, __: str, event: Any) -> str:
         return json.dumps(event, default=str, skipkeys=True)
 
 
+class _Stream:
+    """Where lines go. One that can't be written, on a full disk, is lost: work matters more than its log."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def setup(*, level: str = "info", stream: Any = None, pretty: bool = False) -> None:
     """Send the process's logs to `stream` (standard error by default)."""
     levels = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -62,7 +78,7 @@ def setup(*, level: str = "info", stream: Any = None, pretty: bool = False) -> N
             *([structlog.dev.ConsoleRenderer()] if pretty else [structlog.processors.format_exc_info, _line]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(levels[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Stream(stream or sys.stderr))),
         cache_logger_on_first_use=False,
     )
 

@@ -5,6 +5,7 @@ Handlers are Falcon resources: decode with `body`, call one action, encode.
 """
 
 import copy
+import errno
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 from falcon import Request, Response
 from msgspec import Struct
 
-from stackling.base import access_rule, log
+from stackling.base import access_rule, db, log
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.errors import (
@@ -29,6 +30,7 @@ from stackling.base.errors import (
     NotFound,
     TooLarge,
     Unauthorized,
+    Unavailable,
 )
 from stackling.base.microversion import Microversions, Version, at, render
 
@@ -520,4 +522,20 @@ def _known(error: Exception) -> tuple[str, Error | None]:
         return "error", Conflict(
             "Another request changed the same thing at this moment; try again.", detail=repr(error)
         )
+    why = db.FULL if isinstance(error, OSError) and error.errno in _FULL else db.away(error)
+    if why == db.FULL:
+        return "error", Unavailable(
+            "The disk of the cloud is full, so nothing was changed. Its operator has to free space, "
+            "`stackling doctor` says where; then the same request works.",
+            detail=repr(error),
+        )
+    if why:
+        return "error", Unavailable(
+            f"The database of the cloud can't be used just now: {why}. Try again; if it lasts, its operator "
+            "should look at `stackling status`.",
+            detail=repr(error),
+        )
     return "error", None
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -5,6 +5,7 @@ GET  /stackling/v1/findings   the database compared with libvirt, OVN and the vo
 POST /stackling/v1/findings   the same, and what can be repaired is
 """
 
+import contextlib
 import os
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -76,6 +77,7 @@ def parts(cloud: Cloud, host: Host) -> list[Part]:
         _api(cloud),
         _database(cloud),
         _jobs(cloud),
+        *_disks(cloud, host),
         *_hypervisors(cloud),
         _fabric(cloud),
         *_daemons(host),
@@ -110,19 +112,47 @@ def _jobs(cloud: Cloud) -> Part:
             sa.select(sa.func.min(jobs.job.c.due_at)).where(jobs.job.c.lease.is_(None))
         ).scalar()
         trying = tx.execute(
-            sa.select(sa.func.count()).where(jobs.job.c.attempts > 5, jobs.job.c.kind.notin_(_PERIODIC))
-        ).scalar()
+            sa.select(sa.func.count(), sa.func.min(jobs.job.c.why)).where(
+                jobs.job.c.attempts > 5, jobs.job.c.kind.notin_(_PERIODIC)
+            )
+        ).one()
     behind = (now - late).total_seconds() if late else 0.0
     why = (
         f"the oldest due job waits for {behind:.0f} s"
         if behind > 15
-        else f"{trying} jobs are being tried again and again"
-        if trying
+        else f"{trying[0]} {'job is' if trying[0] == 1 else 'jobs are'} being tried again and again: {trying[1]}"
+        if trying[0]
         else ""
     )
     return Part(name="worker", version=__version__, healthy=behind <= 15, why=why)
 
 
+def _disks(cloud: Cloud, host: Host) -> Iterator[Part]:
+    """The file system of database, images and disks, and any other that the cloud's work needs and that is full."""
+    paths = cloud.config.paths
+    places = [paths.state_dir, paths.run_dir, paths.log_dir, *(_DAEMONS_WRITE if host.daemons else ())]
+    seen = set()
+    for place in places:
+        with contextlib.suppress(OSError):
+            device, found = os.stat(place).st_dev, os.statvfs(place)
+            if device in seen:
+                continue
+            seen.add(device)
+            free = found.f_bavail * found.f_frsize >> 20
+            full = (
+                free < _LEAST and found.f_bavail < found.f_blocks / 2
+            )  # some file systems are small by design
+            why = (
+                f"{place} has {free} MiB left; when it is full work comes to a halt: free space there"
+                if full
+                else ""
+            )
+            if full or place == paths.state_dir:
+                yield Part(name="disk", healthy=not full, why=why, address=place)
+
+
+_DAEMONS_WRITE = ("/var/lib/ovn", "/etc/openvswitch", "/var/log")
+_LEAST = 128  # MiB
 _PERIODIC = ("compute.host", "network.fabric", "volume.backend")
 
 

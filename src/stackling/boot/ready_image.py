@@ -3,6 +3,8 @@
 import threading
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from stackling.base import log
 from stackling.base.cloud import Cloud
 from stackling.identity.actions import project
@@ -45,7 +47,7 @@ def offer(cloud: Cloud, stop: threading.Event) -> None:
                     min_ram=_LEAST_RAM,
                 )
             return
-        except (BuildError, OSError) as e:
+        except (BuildError, OSError, SQLAlchemyError) as e:
             logger.error("ready_image.failed", says=str(e), again_in=pause)
             stop.wait(pause)
             pause = min(pause * 2, 300)

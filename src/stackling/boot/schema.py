@@ -36,6 +36,13 @@ def upgrade(database: Database) -> None:
         command.upgrade(_alembic(tx), "head")
 
 
+def drop(database: Database) -> None:
+    """Remove all tables of the cloud; those of others in the same database stay."""
+    with database.begin() as tx:
+        metadata.drop_all(tx)
+        tx.execute(sa.text("DROP TABLE IF EXISTS alembic_version"))
+
+
 def make(database: Database, number: str, says: str) -> None:
     """Write the migration from the newest revision to the tables in the code, for its author to read and mend."""
     from alembic import command

@@ -40,17 +40,44 @@ def down(
                 who = "1 guest goes" if len(guests) == 1 else f"{len(guests)} guests go"
                 print(f"{who} on running, and with them Open vSwitch, OVN and libvirt.")
     if purge:
+        left = _drop_tables(config)
         for name in ("state_dir", "run_dir", "log_dir"):
             shutil.rmtree(getattr(config.paths, name), ignore_errors=True)
         credentials.remove(config)
         if setting.fake:
             with contextlib.suppress(OSError):  # an operator's own configuration stays
                 fake_home().rmdir()
+    if purge and left:
+        raise Trouble(left)
     print(
         "Stackling is down." if stopped else "Stackling was not running.",
         *(["Nothing of it is left."] if purge else []),
     )
     return 0
+
+
+def _drop_tables(config: Config) -> str:
+    """Empty a database that is a server's; one that is a file goes with its directory. Returns what went wrong."""
+    import sqlalchemy as sa
+
+    from stackling.base.db import Database
+    from stackling.boot import assembly, schema
+
+    if config.database_url.startswith("sqlite"):
+        return ""
+    assembly.load_tables()
+    database = Database(config.database_url)
+    try:
+        schema.drop(database)
+    except sa.exc.SQLAlchemyError as e:
+        shown = database.url.render_as_string(hide_password=True)
+        why = str(e.__cause__ or e).strip()
+        return (
+            f"this host is clean, but the cloud's tables in {shown} stay: {why}; drop that database by hand"
+        )
+    finally:
+        database.close()
+    return ""
 
 
 def stop(config: Config) -> bool:

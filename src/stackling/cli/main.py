@@ -1,5 +1,6 @@
 """The `stackling` command."""
 
+import os
 import sys
 
 from cyclopts import App
@@ -27,6 +28,10 @@ app.register_install_completion_command()
 
 def main() -> None:
     """Run the command; trouble is one sentence on standard error and exit status 1."""
+    # Daemons and mkfs are in directories that plain `su`, sudo and cron may leave out.
+    os.environ["PATH"] = (
+        f"{os.environ.get('PATH', '/usr/local/bin:/usr/bin:/bin')}:/usr/local/sbin:/usr/sbin:/sbin"
+    )
     try:
         done = app(result_action="return_value")
     except (Trouble, ConfigError) as e:

@@ -1,5 +1,6 @@
 """`stackling up`: start the cloud, or say that it runs."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -103,9 +104,16 @@ def _check(config: Config, *, fake: bool) -> None:
         try:
             path.mkdir(parents=True, exist_ok=True)
             probe = path / ".writable"
-            probe.write_text("")
-            probe.unlink()
+            try:
+                with probe.open("wb", buffering=0) as file:
+                    os.posix_fallocate(file.fileno(), 0, 1 << 20)  # an empty file fits on a full disk
+            finally:
+                probe.unlink(missing_ok=True)
         except OSError as e:
+            if e.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise Trouble(
+                    f"the disk of {path} is full; free space there, or choose another place with `{name}` in [paths]"
+                ) from None
             raise Trouble(
                 f"{path} can't be written ({e.strerror}); free or change it with `{name}` in [paths]"
             ) from None

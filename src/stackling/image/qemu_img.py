@@ -1,8 +1,13 @@
-"""The few things asked of qemu-img. A format is always said, never guessed; every run has a time limit."""
+"""The few things asked of qemu-img. A format is always said, never guessed; every run has a time limit.
+
+A full disk is an OSError, as in any other writing: it may work later.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Literal
@@ -78,5 +83,7 @@ def _run(arguments: list[str], timeout: float) -> bytes:
         reason = done.stderr.decode(errors="replace").strip()[-400:]
         if "lock" in reason and "Failed to get" in reason:
             raise FileLocked(f"qemu-img {arguments[0]}: {reason}")
+        if os.strerror(errno.ENOSPC) in reason:
+            raise OSError(errno.ENOSPC, f"qemu-img {arguments[0]}: {reason}")
         raise QemuImgFailed(f"qemu-img {arguments[0]}: {reason}")
     return done.stdout

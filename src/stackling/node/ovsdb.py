@@ -21,7 +21,7 @@ def prepare(database: Path, schema: Path) -> None:
         fresh.unlink(missing_ok=True)
         _tool("create", str(fresh), str(schema))
         fresh.replace(database)
-        fresh.with_name(f".{fresh.name}.~lock~").unlink(missing_ok=True)
+        lock(fresh).unlink(missing_ok=True)
     elif not _clustered(database) and _tool("needs-conversion", str(database), str(schema)) == "yes":
         kept = database.with_name(f"{database.name}.backup-{_tool('db-version', str(database))}")
         fresh = database.with_name(f"{database.name}.fresh")
@@ -30,7 +30,7 @@ def prepare(database: Path, schema: Path) -> None:
         kept.unlink(missing_ok=True)
         os.link(database, kept)
         fresh.replace(database)
-        fresh.with_name(f".{fresh.name}.~lock~").unlink(missing_ok=True)
+        lock(fresh).unlink(missing_ok=True)
 
 
 def remove(database: Path) -> None:
@@ -39,7 +39,13 @@ def remove(database: Path) -> None:
     for path in database.parent.glob(f"{database.name}.backup-*"):
         path.unlink(missing_ok=True)
     database.unlink(missing_ok=True)
-    database.with_name(f".{database.name}.~lock~").unlink(missing_ok=True)
+    lock(database).unlink(missing_ok=True)
+
+
+def lock(database: Path) -> Path:
+    """The file that a server of the database makes beside it, and leaves there."""
+    database = database.resolve()
+    return database.with_name(f".{database.name}.~lock~")
 
 
 def _clustered(database: Path) -> bool:

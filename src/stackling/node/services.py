@@ -24,6 +24,7 @@ from stackling.node.daemon import Daemon, DaemonError, ask_ovs, memory, started_
 # Where these daemons leave files. What of it stood there before our first start stays at a purge.
 _TRACES = (
     *(openvswitch.DATABASE, *ovn.DATABASES.values()),
+    *(ovsdb.lock(database) for database in (openvswitch.DATABASE, *ovn.DATABASES.values())),
     *(Path("/run/openvswitch"), Path("/run/ovn"), Path("/run/libvirt"), Path("/run/libvirt/qemu")),
     *(
         Path("/var/lib/libvirt"),

@@ -198,9 +198,12 @@ def write_whole(file: Path, content: bytes) -> None:
     """Write a private file so that readers see the old content or the new, never a part."""
     part = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as opened:
-        opened.write(content)
-    part.rename(file)
+    try:
+        with os.fdopen(handle, "wb") as opened:
+            opened.write(content)
+        part.rename(file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def qcow2_size(file: Path) -> int:

@@ -283,6 +283,8 @@ class LibvirtHypervisor:
             yield
         except libvirt.libvirtError as error:
             raise self._libvirt.translate(error, step) from error
+        except OSError as error:
+            raise HostUnavailable(f"{step}: {error}") from error
 
     def _find(self, id: str) -> libvirt.virDomain | None:
         try:

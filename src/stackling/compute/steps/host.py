@@ -119,7 +119,9 @@ def _watch(cloud: Cloud, hypervisor: Hypervisor) -> None:
         if power in (Power.ON, None):
             return  # a step did that, and looks by itself
         with cloud.db.begin() as tx:
-            if tx.execute(sa.select(server.c.id).where(server.c.id == id, live)).first():
+            row = tx.execute(sa.select(server.c.power).where(server.c.id == id, live)).first()
+            # One that is known to be paused is looked at now and then, not each time it can't go on.
+            if row and not row.power == power == Power.PAUSED:
                 jobs.start(tx, "compute.server", id, now=cloud.clock.now())
 
     hypervisor.watch(heard)

@@ -224,6 +224,11 @@ def _fit_devices(
 
         return move(State(row.state), then=refused)
 
+    if (
+        running and power is Power.PAUSED
+    ):  # nobody can ask for that: QEMU pauses a guest whose disk can't be written
+        return wait(_AWAY, f"the guest was paused on host {row.host}; is a disk there full?", power=power)
+
     def then(tx: Tx) -> None:
         holdings.settle(tx, cloud, row, held)
         instance_action.finish(

@@ -1,5 +1,6 @@
 """Image data: what comes in is hashed and inspected on its way, what goes out is read from the store."""
 
+import errno
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,7 +12,16 @@ from stackling.base import ids, jobs
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
-from stackling.base.errors import BadRequest, Conflict, Forbidden, Gone, NotFound, TooLarge, Unavailable
+from stackling.base.errors import (
+    BadRequest,
+    Conflict,
+    Error,
+    Forbidden,
+    Gone,
+    NotFound,
+    TooLarge,
+    Unavailable,
+)
 from stackling.image import store
 from stackling.image.actions.image import KIND, get, owned, target
 from stackling.image.inspection import Inspected, InspectionError, Inspector
@@ -28,7 +38,7 @@ def receive(cloud: Cloud, caller: Caller, id: str, source: Iterator[bytes], leng
 
     Opens its own short transactions: none is held while data arrives. Whatever goes wrong, nothing is kept and the
     image is queued again. Raises NotFound, Forbidden, Conflict (it has data), BadRequest (the data is not what the
-    image says, or incomplete), TooLarge, Gone (deleted meanwhile), Unavailable (the disk is full).
+    image says, or incomplete), TooLarge (also when the store's disk is full), Gone (deleted meanwhile), Unavailable.
     """
     with _arriving(cloud, caller, id, State.SAVING, length) as (row, incoming):
         seen = absorb(cloud, row, incoming, alive(cloud, row, source))
@@ -94,21 +104,33 @@ def _arriving(
     """Data is on its way to an image. Left by an error, nothing is kept and the image is queued again."""
     with cloud.db.begin() as tx:
         row = _begin(tx, cloud, caller, id, state, length)
-    incoming = store.of(cloud).incoming(id, row.upload)
+    files = store.of(cloud)
     try:
-        yield row, incoming
+        incoming = files.incoming(id, row.upload)
+        try:
+            yield row, incoming
+        except BaseException:
+            incoming.drop()
+            raise
     except BaseException as e:
-        incoming.drop()
         with cloud.db.begin() as tx:
             mine = sa.and_(image.c.id == id, image.c.upload == row.upload)
-            tx.execute(
-                sa.update(image).where(mine).values(state=State.QUEUED, upload=None, heard_at=None, size=None)
-            )
+            again = {"state": State.QUEUED, "upload": None, "heard_at": None, "size": None}
+            if tx.execute(sa.update(image).where(mine).values(again)).rowcount:
+                files.remove(id)  # it may have its name, and no row that says so
         if isinstance(e, InspectionError):
             raise BadRequest(e.reason) from e
         if isinstance(e, OSError):
-            raise Unavailable("The image store can't take the data now.", detail=repr(e)) from e
+            raise refused(e) from e
         raise
+
+
+def refused(error: OSError) -> Error:
+    """What users are told when the store can't take data: as upstream, 413 for a full disk."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        says = "The image store's disk is full; its operator has to free space, then the same upload works."
+        return TooLarge(says, detail=repr(error))
+    return Unavailable("The image store can't take the data now.", detail=repr(error))
 
 
 def _fits(cloud: Cloud, id: str, size: int) -> None:

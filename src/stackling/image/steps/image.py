@@ -19,7 +19,7 @@ def watch(row: Row, cloud: Cloud) -> Outcome:
     silent = cloud.clock.now() - (row.heard_at or row.updated_at)
     if silent < GIVEN_UP_AFTER:
         return wait((GIVEN_UP_AFTER - silent).total_seconds(), "data is arriving")
-    store.of(cloud).forget_parts(row.id)
+    store.of(cloud).remove(row.id)
     return settle(State.QUEUED, upload=None, heard_at=None)
 
 

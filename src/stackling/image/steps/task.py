@@ -20,7 +20,7 @@ from stackling.base.errors import Error
 from stackling.base.jobs import Machine, Outcome, gone, move, wait
 from stackling.image import download, store
 from stackling.image.actions import image_import
-from stackling.image.actions.data import CHUNK, absorb, active
+from stackling.image.actions.data import CHUNK, absorb, active, refused
 from stackling.image.actions.image import found, properties
 from stackling.image.actions.image_import import COPY, GLANCE, INTERFACES, STAGED
 from stackling.image.actions.task import KEPT, KIND
@@ -120,11 +120,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, (_Stopped, InspectionError)):
         return str(error)
     log.get("image").warning("import.failed", trace="".join(traceback.format_exception(error)))
-    return (
-        "The image store can't take the data now."
-        if isinstance(error, OSError)
-        else "An unexpected error ended the import."
-    )
+    return refused(error).says if isinstance(error, OSError) else "An unexpected error ended the import."
 
 
 def _read(row: Row, target: Row, cloud: Cloud) -> None:

@@ -170,25 +170,23 @@ class LocalBackend:
         file = self._path(volume.id, volume.format)
         if file.exists():
             return
-        part, size = _part(file), volume.size_gib * GIB
-        part.unlink(missing_ok=True)
-        if origin is None:
-            qemu_img.create(part, volume.format, size)
-        else:
-            if not origin[0].exists():
-                raise BackendUnavailable(
-                    f"The source of volume {volume.id} just went away; it is looked for again"
-                )
-            need = qemu_img.info(*origin).virtual_size
-            if need > size:
-                raise VolumeFailed(
-                    f"A volume of {volume.size_gib} GiB is too small for its source of {-(-need // GIB)} GiB"
-                )
-            qemu_img.convert(*origin, part, volume.format)
-            if need < size:
-                qemu_img.resize(part, volume.format, size)
-        part.chmod(0o600)
-        part.rename(file)
+        size = volume.size_gib * GIB
+        with _written(file) as part:
+            if origin is None:
+                qemu_img.create(part, volume.format, size)
+            else:
+                if not origin[0].exists():
+                    raise BackendUnavailable(
+                        f"The source of volume {volume.id} just went away; it is looked for again"
+                    )
+                need = qemu_img.info(*origin).virtual_size
+                if need > size:
+                    raise VolumeFailed(
+                        f"A volume of {volume.size_gib} GiB is too small for its source of {-(-need // GIB)} GiB"
+                    )
+                qemu_img.convert(*origin, part, volume.format)
+                if need < size:
+                    qemu_img.resize(part, volume.format, size)
         (self._directory / f"{volume.id}.source.part").unlink(missing_ok=True)
 
     def _observed(self, found: tuple[Path, Format] | None) -> ObservedVolume | None:
@@ -226,13 +224,22 @@ class LocalBackend:
 
 
 def _copy(source: Path, source_format: Format, target: Path, target_format: Format) -> None:
-    if target.exists():
-        return
-    part = _part(target)
+    if not target.exists():
+        with _written(target) as part:
+            qemu_img.convert(source, source_format, part, target_format)
+
+
+@contextmanager
+def _written(file: Path) -> Iterator[Path]:
+    """A place to write `file`, which takes its name when the block ends well; else its space is free again."""
+    part = _part(file)
     part.unlink(missing_ok=True)
-    qemu_img.convert(source, source_format, part, target_format)
-    part.chmod(0o600)
-    part.rename(target)
+    try:
+        yield part
+        part.chmod(0o600)
+        part.rename(file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _part(file: Path) -> Path:
