@@ -1,18 +1,19 @@
 """What all resources of the network service have in common: owner, visibility, standard attributes, quota."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from msgspec import UNSET, Struct, UnsetType
 from sqlalchemy import ColumnElement, Table
 
-from stackling.base import ids, quota
+from stackling.base import ids
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Forbidden, NotFound
+from stackling.identity.actions.quota import Projects, Quotas
 from stackling.network.errors import AvailabilityZoneNotFound, InvalidInput, RevisionNumberConstraintFailed
 from stackling.network.state.floating_ip import floating_ip
 from stackling.network.state.network import network
@@ -23,7 +24,6 @@ from stackling.network.state.security_group import address_group, security_group
 from stackling.network.state.standard import tag
 from stackling.network.state.subnet import subnet, subnetpool
 
-SERVICE = "network"
 Unset = UnsetType
 
 # The resources that have a quota, by Neutron's names.
@@ -181,19 +181,19 @@ def default_limits(cloud: Cloud) -> dict[str, int]:
     }
 
 
-def usage(tx: Tx, project_id: str, names: Sequence[str] = tuple(COUNTED)) -> dict[str, int]:
-    """How much of each resource a project has."""
+def usage(tx: Tx, projects: Projects, names: Iterable[str] = tuple(COUNTED)) -> dict[str, int]:
+    """How much of each resource projects have together."""
     used = {}
     for name in names:
         table, only = COUNTED[name]
-        query = sa.select(sa.func.count()).select_from(table).where(table.c.project_id == project_id)
+        query = sa.select(sa.func.count()).select_from(table).where(table.c.project_id.in_(projects))
         used[name] = tx.execute(query if only is None else query.where(only)).scalar() or 0
     return used
 
 
+QUOTAS = Quotas("network", default_limits, usage)
+
+
 def check_quota(tx: Tx, cloud: Cloud, project_id: str, **adds: int) -> None:
     """Raises QuotaExceeded."""
-    quota.check(
-        tx, SERVICE, project_id, adds,
-        defaults=default_limits(cloud), usage=lambda tx, p: usage(tx, p, tuple(adds)),
-    )  # fmt: skip
+    QUOTAS.check(tx, cloud, project_id, adds)
