@@ -86,10 +86,14 @@ def _lent(draw: Any, world: World) -> Lent:
     pairs = list(itertools.product(range(PEOPLE), range(PROJECTS)))
     holders = [pair for pair in pairs if world.effective(*pair)]
     who, project = draw(st.sampled_from(holders or pairs))
-    frm = draw(st.none() | st.integers(0, 2))
+    trusts = [lent for lent in world.lent if lent.kind == "trust"]
+    frm = draw(st.integers(0, len(trusts) - 1)) if trusts and draw(st.booleans()) else None
+    if frm is not None:  # the first one's giver mostly is the one that is spoken for
+        who, project = trusts[0].who, trusts[0].project
     kind = draw(st.sampled_from(["trust", "application_credential"])) if frm is None else "trust"
     some = sorted(world.effective(who, project))
-    roles = set(draw(st.sets(st.sampled_from(some), min_size=1, max_size=3))) if some else set()
+    most = 1 if kind == "trust" and frm is None else 3  # so that what is made from it may ask for more
+    roles = set(draw(st.sets(st.sampled_from(some), min_size=1, max_size=most))) if some else set()
     if not roles or draw(st.integers(0, 4)) == 0:
         roles.add(draw(st.integers(0, ROLES - 1)))
     return Lent(kind, who, draw(st.integers(0, PEOPLE - 1)), project, frozenset(roles), frm)
@@ -106,8 +110,8 @@ def worlds(draw: Any) -> World:
     world = World(parents, homes, implies, inside, [], [], [])
     number = st.builds(
         Given,
-        st.integers(0, PEOPLE + GROUPS - 1),
-        st.integers(0, targets - 1),
+        st.just(0) | st.integers(0, PEOPLE + GROUPS - 1),
+        st.just(0) | st.integers(0, targets - 1),
         st.integers(0, ROLES),
         st.booleans(),
     )
@@ -119,8 +123,8 @@ def worlds(draw: Any) -> World:
             one.role == OF_DOMAIN and (project_of_another or system)
         )
 
-    world.given = draw(st.lists(number.filter(fits), min_size=3, max_size=10, unique=True))
-    for _ in range(draw(st.integers(0, 5))):
+    world.given = draw(st.lists(number.filter(fits), min_size=5, max_size=12, unique=True))
+    for _ in range(draw(st.integers(1, 6))):
         world.lent.append(draw(_lent(world)))
     world.taken = draw(st.lists(st.integers(0, 9), max_size=3, unique=True))
     return world
@@ -278,7 +282,7 @@ def lend(built: Built, lent: Lent, trusts: list[Loan]) -> Loan | None:
 
 
 @settings(
-    max_examples=12,
+    max_examples=20,
     deadline=None,
     derandomize=True,
     suppress_health_check=[
