@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -15,60 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-COMMAND = str(Path(sys.executable).parent / "stackling")
-COMMANDS = ("up", "down", "status", "doctor", "env", "config", "docs", "docs states")
+from tests.cli.operator import COMMAND, Operator
 
-
-class Operator:
-    """Somebody without root, with a home of their own."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        drop = ("STACKLING_", "OS_")
-        self.environ = {k: v for k, v in os.environ.items() if not k.startswith(drop)}
-        self.environ |= {
-            "XDG_STATE_HOME": str(home),
-            "STACKLING_API_PORT": str(self.port),
-            "COLUMNS": "200",
-            "NO_COLOR": "1",
-        }
-
-    def run(
-        self, *arguments: str, user: int | None = None, **more: str
-    ) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [COMMAND, *arguments],
-            capture_output=True,
-            text=True,
-            env=self.environ | more,
-            timeout=90,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            user=user,
-        )
-
-    def says(self, *arguments: str) -> str:
-        """What a command that works prints."""
-        done = self.run(*arguments)
-        assert done.returncode == 0, done
-        return done.stdout
-
-    def trouble(self, *arguments: str, user: int | None = None, **more: str) -> str:
-        """What a command that can't work prints: one sentence, not a traceback."""
-        done = self.run(*arguments, user=user, **more)
-        assert done.returncode == 1, done
-        assert done.stdout == ""
-        assert "Traceback" not in done.stderr
-        assert done.stderr.startswith("stackling: ")
-        return done.stderr
-
-    def worker(self) -> int:
-        supervisor = json.loads((self.home / "stackling-fake" / "run" / "cloud.json").read_text())["pid"]
-        children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
-        return int(children[0]) if children else 0
+COMMANDS = (
+    "up", "down", "status", "doctor", "env", "config", "policy", "policy list", "policy check", "docs", "docs states",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -1,1 +1,1 @@
-"""What every service stands on: config, context, database, errors, jobs, log, policy, quota, REST."""
+"""What every service stands on: config, context, database, errors, jobs, log, policy, REST."""

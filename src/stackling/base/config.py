@@ -119,6 +119,12 @@ class Identity(Section, frozen=True):
             "URLs to which a browser may be sent back with a token after logging in at an identity provider."
         ),
     ] = field(default_factory=list)
+    limit_model: Annotated[
+        typing.Literal["flat", "strict_two_level"],
+        _says(
+            "How limits relate: flat, or a domain's limit is the most that all of its projects have together."
+        ),
+    ] = "flat"
     disable_inactive_days: Annotated[
         int, Meta(ge=0), _says("Days without a login that lock a user out; 0: never.")
     ] = 0
@@ -138,6 +144,16 @@ class Image(Section, frozen=True):
         _says("Ports that web-download may fetch from; private addresses are refused all the same."),
     ] = field(default_factory=lambda: [80, 443])
     import_timeout: Annotated[Positive, _says("Seconds an image import may take.")] = 21600
+    count_total: Annotated[Limit, _says("Quota: images of a project; -1 is no limit.")] = -1
+    count_uploading: Annotated[
+        Limit, _says("Quota: images of a project whose data is arriving or staged.")
+    ] = -1
+    size_total_mib: Annotated[
+        Limit, _says("Quota: MiB of a project's images past which it may upload no more.")
+    ] = -1
+    stage_total_mib: Annotated[
+        Limit, _says("Quota: MiB that a project staged past which it may stage no more.")
+    ] = -1
 
 
 class Compute(Section, frozen=True):
@@ -155,6 +171,7 @@ class Compute(Section, frozen=True):
     instances: Annotated[Limit, _says("Quota: servers of a project; -1 is no limit.")] = 10
     cores: Annotated[Limit, _says("Quota: virtual CPUs of a project.")] = 20
     ram_mib: Annotated[Limit, _says("Quota: memory of a project's servers, MiB.")] = 51200
+    disk_gib: Annotated[Limit, _says("Quota: GiB of local disk of a project's servers.")] = -1
     key_pairs: Annotated[Limit, _says("Quota: key pairs of a user.")] = 100
     server_groups: Annotated[Limit, _says("Quota: server groups of a project.")] = 10
     server_group_members: Annotated[Limit, _says("Quota: servers of a server group.")] = 10

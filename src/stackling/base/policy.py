@@ -17,7 +17,7 @@ from oslo_config import cfg
 from oslo_policy import _checks as checks
 from oslo_policy import opts, policy
 
-from stackling.base import log
+from stackling.base import log, policy_file
 
 _LOOK_AGAIN = 1.0  # seconds between looks at the operator's file
 
@@ -34,7 +34,10 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 class Policy:
-    """All rules of one cloud, with the operator's overrides from `overrides` (a YAML file, may be absent)."""
+    """All rules of one cloud, with the operator's overrides from `overrides` (a YAML file, may be absent).
+
+    Raises ConfigError for a file that can't be used.
+    """
 
     def __init__(self, rules: Iterable[Rule], overrides: Path | None = None) -> None:
         conf = cfg.ConfigOpts()
@@ -47,22 +50,24 @@ class Policy:
         for rule in rules:
             self.rules[rule.name] = rule
             self._enforcer.register_default(policy.RuleDefault(rule.name, rule.check, rule.says))
+        self.overridden: frozenset[str] = frozenset()  # the rules that the operator's file names
         self._tests: dict[str, Test] = {}
-        self._stamp: float | None = None
+        self._stamp: tuple[int, ...] | None = None
         self._load()
         self._look_again = time.monotonic() + _LOOK_AGAIN
 
     def _load(self) -> None:
-        stamp = self._overrides.stat().st_mtime if self._overrides and self._overrides.exists() else 0.0
+        stamp: tuple[int, ...] = ()
+        if self._overrides and self._overrides.exists():
+            seen = self._overrides.stat()
+            stamp = seen.st_mtime_ns, seen.st_size, seen.st_ino
         if stamp == self._stamp:
             return
         self._stamp = stamp
-        loaded = {}
-        if stamp and self._overrides:
-            loaded = policy.Rules.load(self._overrides.read_text(), None)
-        merged = policy.Rules(
-            {name: d.check for name, d in self._enforcer.registered_rules.items()} | dict(loaded)
-        )
+        defaults = {name: d.check for name, d in self._enforcer.registered_rules.items()}
+        loaded = policy_file.read(self._overrides, defaults) if stamp and self._overrides else {}
+        self.overridden = frozenset(loaded)
+        merged = policy.Rules(defaults | loaded)
         self._enforcer.set_rules(merged, overwrite=True, use_conf=False)
         self._tests = {name: self._test(check, name) for name, check in merged.items()}
 
@@ -72,9 +77,7 @@ class Policy:
         try:
             self._load()
         except Exception as e:  # noqa: BLE001 (the rules that are in force stay in force)
-            log.get("policy").error(
-                "policy.unreadable", file=str(self._overrides), says=f"{type(e).__name__}: {e}"
-            )
+            log.get("policy").error("policy.unreadable", file=str(self._overrides), says=str(e))
 
     def allows(self, rule: str, target: Mapping[str, Any], creds: Mapping[str, Any], scope: str) -> bool:
         """Whether `creds` may do `rule` to `target`. Raises KeyError for a rule nobody declared."""
@@ -84,6 +87,14 @@ class Policy:
         if time.monotonic() > self._look_again:
             self.reload()
         return self._tests[rule](target, creds)
+
+    def check(self, rule: str) -> Any:
+        """The check in force for a rule, as oslo.policy reads it; None for a rule that is nowhere."""
+        return self._enforcer.rules.get(rule)
+
+    def holds(self, check: Any, target: Mapping[str, Any], creds: Mapping[str, Any]) -> bool:
+        """Whether a check, or a part of one, holds."""
+        return self._test(check, "")(target, creds)
 
     # -- checks as functions ---------------------------------------------------------------------------------------
 

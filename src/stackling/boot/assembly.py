@@ -40,9 +40,8 @@ def machines() -> list[Machine]:
 
 
 def load_tables() -> None:
-    """Have every table hang on `db.metadata`: those of `base` come with its modules, the services' with their rooms."""
-    for module in ("jobs", "quota"):
-        import_module(f"stackling.base.{module}")
+    """Have every table hang on `db.metadata`: the jobs' comes with its module, the services' with their rooms."""
+    import_module("stackling.base.jobs")
     for service in SERVICES:
         _room(service, "state")
 

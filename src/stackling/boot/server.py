@@ -21,7 +21,7 @@ import msgspec
 from granian.constants import Interfaces
 
 from stackling.base import log
-from stackling.base.config import Config
+from stackling.base.config import Config, ConfigError
 from stackling.boot import supervisor
 from stackling.boot.supervisor import Supervisor
 
@@ -107,7 +107,8 @@ def _load(server: Supervisor, config: Config, *, fake: bool) -> Callable[..., An
     except Exception as e:  # noqa: BLE001 (`stackling up` shows the last lines of the log)
         traceback.print_exc()
         first = next(iter(str(e).splitlines()), "")
-        sys.exit(f"the cloud can't start: {type(e).__name__}: {first}")
+        kind = "" if isinstance(e, ConfigError) else f"{type(e).__name__}: "
+        sys.exit(f"the cloud can't start: {kind}{first}")
     server.loaded()
     return app
 

@@ -7,7 +7,7 @@ from cyclopts import App
 
 from stackling import __version__
 from stackling.base.config import ConfigError
-from stackling.cli import config, docs, doctor, down, env, status, up
+from stackling.cli import config, docs, doctor, down, env, policy, status, up
 from stackling.cli.setting import Trouble
 
 app = App(
@@ -22,6 +22,7 @@ app.command(status.status)
 app.command(doctor.doctor)
 app.command(env.env)
 app.command(config.config)
+app.command(policy.app)
 app.command(docs.app)
 app.register_install_completion_command()
 
@@ -37,6 +38,9 @@ def main() -> None:
     except (Trouble, ConfigError) as e:
         print(f"stackling: {e}", file=sys.stderr)
         sys.exit(1)
+    except BrokenPipeError:  # whoever reads has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(done if isinstance(done, int) else 0)

@@ -1,10 +1,11 @@
-"""What compute has from its first start: the usual flavors, and a watch over every host that is plugged in."""
+"""What compute has from its first start: limits, the usual flavors, and a watch over every host that is plugged in."""
 
 import sqlalchemy as sa
 
 from stackling.base import jobs
 from stackling.base.cloud import Cloud
 from stackling.base.db import Tx
+from stackling.compute.actions import limits
 from stackling.compute.driver import Hypervisor
 from stackling.compute.state.flavor import flavor
 
@@ -21,6 +22,7 @@ _FLAVORS = (
 
 
 def bootstrap(tx: Tx, cloud: Cloud) -> None:
+    limits.QUOTAS.register(tx, cloud)
     if (
         tx.execute(sa.select(flavor.c.id).limit(1)).first() is None
     ):  # an admin who deleted some does not want them back

@@ -9,7 +9,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from stackling.base import quota
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
@@ -72,7 +71,7 @@ def create(
     count = tx.execute(
         sa.select(sa.func.count()).select_from(keypair).where(keypair.c.user_id == user_id)
     ).scalar_one()
-    most = quota.limits(tx, "compute", caller.project_id or "", limits.defaults(tx, cloud))["key_pairs"]
+    most = limits.of(tx, cloud, caller.project_id)["key_pairs"]
     if 0 <= most <= count:
         raise QuotaExceeded("Quota exceeded, too many key pairs.")
     if tx.execute(

@@ -1,26 +1,27 @@
 """How much a project may have, and how much it has."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sa
 
-from stackling.base import quota
 from stackling.base.cloud import Cloud
 from stackling.base.db import Tx
 from stackling.base.errors import QuotaExceeded
 from stackling.compute.state.server import live, server
 from stackling.compute.state.server_group import server_group
+from stackling.identity.actions.quota import Projects, Quotas
 
-CLASS = "class:default"  # where the limits of the default quota class are kept, as if it were a project
+DISK = "class:DISK_GB"  # the one that Nova's own quota calls don't know
 
 
 def configured(cloud: Cloud) -> dict[str, int]:
-    """The limits of the configuration. Memory in MiB."""
+    """The limits of the configuration. Memory in MiB, disk in GiB."""
     options = cloud.config.compute
     return {
         "instances": options.instances,
         "cores": options.cores,
         "ram": options.ram_mib,
+        DISK: options.disk_gib,
         "metadata_items": options.metadata_items,
         "key_pairs": options.key_pairs,
         "server_groups": options.server_groups,
@@ -32,31 +33,51 @@ def configured(cloud: Cloud) -> dict[str, int]:
     }
 
 
-def defaults(tx: Tx, cloud: Cloud) -> dict[str, int]:
-    """The limits of a project that has none of its own."""
-    return quota.limits(tx, "compute", CLASS, configured(cloud))
-
-
-def usage(tx: Tx, project_id: str) -> dict[str, int]:
+def usage(tx: Tx, projects: Projects, names: Iterable[str] = ("server_groups",)) -> dict[str, int]:
+    """What projects have together."""
     c = server.c
-    size = (
-        sa.func.coalesce(sa.func.sum(c.flavor["vcpus"].as_integer()), 0),
-        sa.func.coalesce(sa.func.sum(c.flavor["ram"].as_integer()), 0),
-    )
-    row = tx.execute(sa.select(sa.func.count(), *size).where(c.project_id == project_id, live)).one()
-    groups = tx.execute(
-        sa.select(sa.func.count()).select_from(server_group).where(server_group.c.project_id == project_id)
-    ).scalar_one()
-    return {"instances": row[0], "cores": row[1], "ram": row[2], "server_groups": groups}
+    local = sa.case((c.image_id.isnot(None), c.flavor["disk"].as_integer()), else_=0)
+    disk = local + c.flavor["ephemeral"].as_integer() + (c.flavor["swap"].as_integer() + 1023) // 1024
+    sizes = (c.flavor["vcpus"].as_integer(), c.flavor["ram"].as_integer(), disk)
+    total = (sa.func.coalesce(sa.func.sum(size), 0) for size in sizes)
+    row = tx.execute(sa.select(sa.func.count(), *total).where(c.project_id.in_(projects), live)).one()
+    made = {"instances": row[0], "cores": int(row[1]), "ram": int(row[2]), DISK: int(row[3])}
+    if "server_groups" in names:
+        count = sa.select(sa.func.count()).select_from(server_group)
+        made["server_groups"] = tx.execute(count.where(server_group.c.project_id.in_(projects))).scalar_one()
+    return made
+
+
+QUOTAS = Quotas(
+    "compute",
+    configured,
+    usage,
+    words={
+        "instances": "servers",
+        "cores": "class:VCPU",
+        "ram": "class:MEMORY_MB",
+        "metadata_items": "server_metadata_items",
+        "key_pairs": "server_key_pairs",
+        **{
+            n: f"server_{n}"
+            for n in ("injected_files", "injected_file_content_bytes", "injected_file_path_bytes")
+        },
+    },
+)
+
+
+def of(tx: Tx, cloud: Cloud, project_id: str | None) -> dict[str, int]:
+    """The limits in force for a project, by the names of Nova's quota calls."""
+    return QUOTAS.limits(tx, cloud, project_id or "")
 
 
 def check(tx: Tx, cloud: Cloud, project_id: str, adds: Mapping[str, int]) -> None:
     """Raises QuotaExceeded."""
-    quota.check(tx, "compute", project_id, adds, defaults=defaults(tx, cloud), usage=usage)
+    QUOTAS.check(tx, cloud, project_id, adds)
 
 
 def check_metadata(tx: Tx, cloud: Cloud, project_id: str, items: int) -> None:
     """Raises QuotaExceeded when one server would have more metadata items than allowed."""
-    most = quota.limits(tx, "compute", project_id, defaults(tx, cloud))["metadata_items"]
+    most = of(tx, cloud, project_id)["metadata_items"]
     if 0 <= most < items:
         raise QuotaExceeded(f"Maximum number of metadata items exceeds {most}")

@@ -99,7 +99,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewServer) -> list[Row]:
         raise Forbidden("A server needs a project: use a token of a project.")
     caller.may("os_compute_api:servers:create")
     plan = _check(tx, cloud, caller, want)
-    count = _count(tx, cloud, caller, want, plan.flavor)
+    count = _count(tx, cloud, caller, plan)
     reservation = f"r-{ids.hex32()[:8]}"
     made = []
     for index in range(count):
@@ -193,16 +193,15 @@ def _check_meta(tx: Tx, cloud: Cloud, caller: Caller, want: NewServer) -> None:
         limits.check_metadata(tx, cloud, caller.project_id or "", len(want.meta))
 
 
-def _count(tx: Tx, cloud: Cloud, caller: Caller, want: NewServer, size: Row) -> int:
+def _count(tx: Tx, cloud: Cloud, caller: Caller, plan: _Plan) -> int:
     """As many as the quota lets through, from `min_count` to `max_count`. Raises QuotaExceeded."""
+    want, size = plan.want, plan.flavor
+    each = {"instances": 1, "cores": size.vcpus, "ram": size.ram_mib}
+    if plan.resources["DISK_GB"]:
+        each[limits.DISK] = plan.resources["DISK_GB"]
     for count in range(want.max_count, want.min_count - 1, -1):
         try:
-            limits.check(
-                tx,
-                cloud,
-                caller.project_id or "",
-                {"instances": count, "cores": count * size.vcpus, "ram": count * size.ram_mib},
-            )
+            limits.check(tx, cloud, caller.project_id or "", {n: count * one for n, one in each.items()})
             return count
         except QuotaExceeded:
             if count == want.min_count:
@@ -268,9 +267,7 @@ def _choice(tx: Tx, cloud: Cloud, caller: Caller, want: NewServer) -> scheduling
     if group_id := want.hints.get("group"):
         if not isinstance(group_id, str) or not ids.is_uuid(group_id):
             raise BadRequest("Invalid input for field/attribute group: it is the UUID of a server group")
-        most = limits.quota.limits(tx, "compute", caller.project_id or "", limits.defaults(tx, cloud))[
-            "server_group_members"
-        ]
+        most = limits.of(tx, cloud, caller.project_id)["server_group_members"]
         group = scheduling.group_for(tx, cloud, caller.project_id or "", group_id, want.min_count, most)
     return scheduling.Choice(
         zone=zone,

@@ -6,7 +6,6 @@ from typing import Any
 
 from falcon import Request, Response
 
-from stackling.base import quota
 from stackling.base.clock import parse
 from stackling.base.cloud import Cloud
 from stackling.base.db import Tx
@@ -63,7 +62,7 @@ class QuotaSet(_Room):
             known_queries(req, "user_id")
         with self.cloud.db.read() as tx:
             _check_project(tx, project_id)
-            found = quota.limits(tx, "compute", project_id, limits.defaults(tx, self.cloud))
+            found = limits.of(tx, self.cloud, project_id)
         resp.media = {"quota_set": {"id": project_id, **_shown(req, found)}}
 
     def on_put(self, req: Request, resp: Response, project_id: str) -> None:
@@ -71,20 +70,20 @@ class QuotaSet(_Room):
         wanted, force = _wanted(req, "quota_set", allow_force=True)
         with self.cloud.db.begin() as tx:
             _check_project(tx, project_id)
-            used = limits.usage(tx, project_id)
+            used = limits.usage(tx, [project_id])
             for name, limit in wanted.items():
                 if not force and 0 <= limit < used.get(name, 0):
                     raise BadRequest(
                         f"Quota limit {limit} for {name} must be greater than or equal to already used and reserved {used[name]}."
                     )
-            quota.set_limits(tx, "compute", project_id, wanted)
-            found = quota.limits(tx, "compute", project_id, limits.defaults(tx, self.cloud))
+            limits.QUOTAS.set_limits(tx, self.cloud, project_id, wanted)
+            found = limits.of(tx, self.cloud, project_id)
         resp.media = {"quota_set": _shown(req, found)}
 
     def on_delete(self, req: Request, resp: Response, project_id: str) -> None:
         caller(req).may("os_compute_api:os-quota-sets:delete", {"project_id": project_id})
         with self.cloud.db.begin() as tx:
-            quota.forget(tx, "compute", project_id)
+            limits.QUOTAS.forget(tx, self.cloud, project_id)
         resp.status = 202
 
 
@@ -116,7 +115,7 @@ class QuotaDefaults(_Room):
     def on_get(self, req: Request, resp: Response, project_id: str) -> None:
         caller(req).may("os_compute_api:os-quota-sets:defaults", {"project_id": project_id})
         with self.cloud.db.read() as tx:
-            found = limits.defaults(tx, self.cloud)
+            found = limits.QUOTAS.defaults(tx, self.cloud)
         resp.media = {"quota_set": {"id": project_id, **_shown(req, found)}}
 
 
@@ -127,8 +126,8 @@ class QuotaDetail(_Room):
         caller(req).may("os_compute_api:os-quota-sets:detail", {"project_id": project_id})
         with self.cloud.db.read() as tx:
             _check_project(tx, project_id)
-            found = _shown(req, quota.limits(tx, "compute", project_id, limits.defaults(tx, self.cloud)))
-            used = limits.usage(tx, project_id)
+            found = _shown(req, limits.of(tx, self.cloud, project_id))
+            used = limits.usage(tx, [project_id])
         resp.media = {
             "quota_set": {
                 "id": project_id,
@@ -151,7 +150,9 @@ class QuotaClass(_Room):
     def on_get(self, req: Request, resp: Response, name: str) -> None:
         caller(req).may("os_compute_api:os-quota-class-sets:show")
         with self.cloud.db.read() as tx:
-            found = limits.defaults(tx, self.cloud) if name == "default" else limits.configured(self.cloud)
+            found = (
+                limits.QUOTAS.defaults(tx, self.cloud) if name == "default" else limits.configured(self.cloud)
+            )
         resp.media = {"quota_class_set": {"id": name, **self._shown(req, found)}}
 
     def on_put(self, req: Request, resp: Response, name: str) -> None:
@@ -160,8 +161,8 @@ class QuotaClass(_Room):
         if name != "default":
             raise BadRequest("The only quota class is 'default'.")
         with self.cloud.db.begin() as tx:
-            quota.set_limits(tx, "compute", limits.CLASS, wanted)
-            found = limits.defaults(tx, self.cloud)
+            limits.QUOTAS.set_defaults(tx, self.cloud, wanted)
+            found = limits.QUOTAS.defaults(tx, self.cloud)
         resp.media = {"quota_class_set": self._shown(req, found)}
 
 
@@ -177,8 +178,8 @@ class Limits(_Room):
         if project_id != who.project_id:
             who.may("os_compute_api:limits:other_project")
         with self.cloud.db.read() as tx:
-            most = quota.limits(tx, "compute", project_id, limits.defaults(tx, self.cloud))
-            used = limits.usage(tx, project_id)
+            most = limits.of(tx, self.cloud, project_id)
+            used = limits.usage(tx, [project_id])
         made = {
             "maxServerMeta": most["metadata_items"],
             "maxTotalInstances": most["instances"],

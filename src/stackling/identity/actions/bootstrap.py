@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from stackling.base import db, ids
 from stackling.base.cloud import Cloud
 from stackling.base.db import Tx
-from stackling.identity.actions import keys, secret
+from stackling.identity.actions import keys, limit, secret
 from stackling.identity.state import project as projects
 from stackling.identity.state import revision
 from stackling.identity.state import user as users
@@ -37,6 +37,7 @@ def bootstrap(tx: Tx, cloud: Cloud) -> None:
     keys.repository(cloud, keys.TOKENS).setup()
     keys.repository(cloud, keys.CREDENTIALS).setup()
     db.lock(tx, "identity.bootstrap")
+    limit.check_trees(tx, cloud)
     changed = _domain(tx)
     made = _roles(tx)
     changed = _projects_and_admin(tx, cloud, made) or changed

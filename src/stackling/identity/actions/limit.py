@@ -1,11 +1,21 @@
-"""Unified limits: defaults registered by administrators, and a project's or domain's own. The model is flat."""
+"""Unified limits: registered defaults, and a project's or domain's own, in the model that the configuration names.
 
+- `flat`: a project has its own limit or the registered one, whatever others have.
+- `strict_two_level`: besides, a domain's limit is the most that all of its projects may have together, so none of
+  them may be given more than that. There are domains and projects right below them, nothing deeper.
+
+`actions.quota` is how the services use them.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from stackling.base import ids
+from stackling.base.cloud import Cloud
+from stackling.base.config import ConfigError
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Forbidden, NotFound
@@ -14,6 +24,33 @@ from stackling.identity.actions.permission import can, may
 from stackling.identity.state import project as projects
 from stackling.identity.state.catalog import region, service
 from stackling.identity.state.limit import limit, registered_limit
+
+TWO_LEVEL = "strict_two_level"
+_DEEPEST = {TWO_LEVEL: 2}  # the domain counts
+
+
+def deepest(cloud: Cloud) -> int | None:
+    """How many levels a tree of projects may have in the model in force, domains counted; None: as many as otherwise."""
+    return _DEEPEST.get(cloud.config.identity.limit_model)
+
+
+def check_trees(tx: Tx, cloud: Cloud) -> None:
+    """Raise ConfigError when projects lie deeper than the model allows."""
+    if deepest(cloud) is None:
+        return
+    table = projects.project.c
+    deeper = sa.select(table.id).where(table.parent_id != table.domain_id).limit(1)
+    found = tx.execute(deeper).scalar()
+    if found is not None:
+        raise ConfigError(
+            f"identity.limit_model = '{TWO_LEVEL}' allows projects right below their domain only; project {found} is "
+            "below another project. Delete it or use the model 'flat'."
+        )
+
+
+def domain_of_tree(cloud: Cloud, domain_id: str | None) -> str | None:
+    """`domain_id` where the model counts what all projects of the domain have together, else None."""
+    return domain_id if cloud.config.identity.limit_model == TWO_LEVEL else None
 
 
 class NewRegistered(msgspec.Struct, kw_only=True):
@@ -128,10 +165,51 @@ _LIMITS = sa.select(
 ).join(registered_limit, registered_limit.c.id == limit.c.registered_limit_id)
 
 
-def create(tx: Tx, caller: Caller, wants: list[NewLimit]) -> list[Row]:
-    """All or none. Raises Forbidden where nothing is registered to set a limit for."""
+def fits(
+    tx: Tx, cloud: Cloud, registered: Row, owner: Row, value: int, given: Mapping[str, int] | None = None
+) -> None:
+    """Raise Forbidden when a limit of `value` for `owner` (project or domain) breaks a rule of the model.
+
+    `given` are limits of domains, by id, that the same request sets; they count instead of what there is.
+    """
+    if domain_of_tree(cloud, owner.domain_id or owner.id) is None:
+        return
+    table = limit.c
+    same = table.registered_limit_id == registered.id
+    if owner.is_domain:
+        inside = sa.select(projects.project.c.id).where(projects.project.c.domain_id == owner.id)
+        highest = tx.execute(
+            sa.select(sa.func.max(table.resource_limit)).where(same, table.project_id.in_(inside))
+        ).scalar()
+        if 0 <= value < (highest or 0):
+            raise _invalid(registered, f"domain_id: {owner.id}", f"a project below it has {highest}")
+        return
+    above = (given or {}).get(owner.domain_id)
+    if above is None:
+        above = tx.execute(
+            sa.select(table.resource_limit).where(same, table.domain_id == owner.domain_id)
+        ).scalar()
+    most = registered.default_limit if above is None else above
+    if 0 <= most < value:
+        raise _invalid(registered, f"project_id: {owner.id}", f"its domain {owner.domain_id} has {most}")
+
+
+def _invalid(registered: Row, whose: str, why: str) -> Forbidden:
+    return Forbidden(
+        f"Invalid resource limit: The resource limit ({whose}, resource_name: {registered.resource_name}, service_id: "
+        f"{registered.service_id}, region_id: {registered.region_id}) doesn't satisfy current hierarchy model: {why}."
+    )
+
+
+def create(tx: Tx, cloud: Cloud, caller: Caller, wants: list[NewLimit]) -> list[Row]:
+    """All or none. Raises Forbidden where nothing is registered to set a limit for, and as `fits` does."""
     may(caller, "create_limits")
     made = []
+    of_domains: dict[tuple[str, str | None, str], dict[str, int]] = {}
+    for want in wants:
+        if want.domain_id:
+            key = (want.service_id, want.region_id, want.resource_name)
+            of_domains.setdefault(key, {})[want.domain_id] = want.resource_limit
     for want in wants:
         if bool(want.project_id) == bool(want.domain_id):
             raise BadRequest(
@@ -152,6 +230,8 @@ def create(tx: Tx, caller: Caller, wants: list[NewLimit]) -> list[Row]:
             limit.c.project_id == want.project_id if want.project_id else limit.c.domain_id == want.domain_id,
         )
         named.free(tx, taken, "Conflict occurred attempting to store limit - Duplicate entry.")
+        given = of_domains.get((want.service_id, want.region_id, want.resource_name))
+        fits(tx, cloud, base, row, want.resource_limit, given)
         id = ids.hex32()
         tx.execute(
             limit.insert().values(
@@ -198,11 +278,22 @@ def listing(tx: Tx, caller: Caller) -> sa.Select[Any]:
     return _LIMITS.where(limit.c.project_id == caller.project_id)
 
 
-def update(tx: Tx, caller: Caller, id: str, change: dict[str, Any]) -> Row:
-    get(tx, caller, id, "update_limit")
+def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, change: dict[str, Any]) -> Row:
+    """Raises as `fits` does."""
+    row = get(tx, caller, id, "update_limit")
+    owner = projects.find(tx, row.project_id or row.domain_id)
+    if owner is not None and "resource_limit" in change:
+        fits(tx, cloud, _base(tx, row), owner, change["resource_limit"])
     if change:
         tx.execute(sa.update(limit).where(limit.c.id == id).values(**change))
     return tx.execute(_LIMITS.where(limit.c.id == id)).one()
+
+
+def _base(tx: Tx, row: Row) -> Row:
+    """What a limit was registered for."""
+    return tx.execute(
+        sa.select(registered_limit).where(registered_limit.c.id == row.registered_limit_id)
+    ).one()
 
 
 def delete(tx: Tx, caller: Caller, id: str) -> None:

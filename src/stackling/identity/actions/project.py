@@ -11,7 +11,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Forbidden, NotFound
-from stackling.identity.actions import named
+from stackling.identity.actions import limit, named
 from stackling.identity.actions import user as user_actions
 from stackling.identity.actions.federated_user import forget_shadows
 from stackling.identity.actions.permission import can, may, target
@@ -80,7 +80,8 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewProject) -> Row:
         raise BadRequest("Cannot create project, the parent and the project are in different domains.")
     if not domain.enabled or not parent.enabled:
         raise BadRequest(f"Cannot create project in a branch containing a disabled project: {parent.id}.")
-    if not parent.is_domain and len(projects.ancestors(tx, parent.id)) >= DEEPEST:
+    deepest = limit.deepest(cloud) or DEEPEST + 1
+    if not parent.is_domain and len(projects.ancestors(tx, parent.id)) + 2 > deepest:
         raise Forbidden(f"Max hierarchy depth reached for {parent.id} branch.")
     taken = sa.select(project.c.id).where(project.c.domain_id == domain.id, project.c.name == want.name)
     named.free(

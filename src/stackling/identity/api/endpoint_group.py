@@ -31,8 +31,9 @@ class CreateGroup(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class UpdateGroup(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    name: Name | UnsetType = UNSET
-    filters: Filters | UnsetType = UNSET
+    # The `openstack` command sends null for what it does not change.
+    name: Name | UnsetType | None = UNSET
+    filters: Filters | UnsetType | None = UNSET
     description: str | UnsetType | None = UNSET
 
 
@@ -68,7 +69,7 @@ class Group(_Groups):
 
     def on_patch(self, req: Request, resp: Response, endpoint_group_id: str) -> None:
         want = rest.body(req, UpdateGroup, key="endpoint_group")
-        change = given(want)
+        change = {n: v for n, v in given(want).items() if v is not None or n == "description"}
         if "filters" in change:
             change["filters"] = given(change["filters"])
         with self.db.begin() as tx:

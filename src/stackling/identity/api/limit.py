@@ -140,7 +140,7 @@ class Limits(_Limits):
         some(wants, "limits")
         new = [actions.NewLimit(**msgspec.structs.asdict(w)) for w in wants]
         with self.db.begin() as tx:
-            rows = actions.create(tx, rest.caller(req), new)
+            rows = actions.create(tx, self.cloud, rest.caller(req), new)
         resp.status, resp.media = "201 Created", {"limits": [self.shown(req, r) for r in rows]}
 
 
@@ -155,7 +155,7 @@ class Limit(_Limits):
     def on_patch(self, req: Request, resp: Response, limit_id: str) -> None:
         change = given(rest.body(req, Update, key="limit"))
         with self.db.begin() as tx:
-            row = actions.update(tx, rest.caller(req), limit_id, change)
+            row = actions.update(tx, self.cloud, rest.caller(req), limit_id, change)
         resp.media = {"limit": self.shown(req, row)}
 
     def on_delete(self, req: Request, resp: Response, limit_id: str) -> None:
@@ -164,13 +164,19 @@ class Limit(_Limits):
         empty(resp)
 
 
+_MODELS = {
+    "flat": "Limit enforcement and validation does not take project hierarchy into consideration.",
+    "strict_two_level": "This model requires project hierarchy never exceeds a depth of two.",
+}
+
+
 class Model(Resource):
     """/v3/limits/model"""
 
     def on_get(self, req: Request, resp: Response) -> None:
         rest.caller(req).may("identity:get_limit_model", {})
-        says = "Limit enforcement and validation does not take project hierarchy into consideration."
-        resp.media = {"model": {"name": "flat", "description": says}}
+        name = self.cloud.config.identity.limit_model
+        resp.media = {"model": {"name": name, "description": _MODELS[name]}}
 
 
 ROUTES = (

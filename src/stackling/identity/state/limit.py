@@ -13,7 +13,9 @@ registered_limit = Table(
     Column("resource_name", String(255), nullable=False),
     Column("default_limit", Integer, nullable=False),
     Column("description", Text),
-    Index("ix_identity_registered_limit_service_id", "service_id", "resource_name"),
+    # What the configuration said when it last set the default; null for what an administrator registered.
+    Column("configured", Integer),
+    Index("uq_identity_registered_limit", "service_id", "resource_name", "region_id", unique=True),
 )
 
 limit = Table(
@@ -25,10 +27,11 @@ limit = Table(
         String(64),
         ForeignKey("identity_registered_limit.id"),
         nullable=False,
-        index=True,
     ),
     Column("project_id", String(64), ForeignKey("identity_project.id", ondelete="CASCADE"), index=True),
     Column("domain_id", String(64), ForeignKey("identity_project.id", ondelete="CASCADE"), index=True),
     Column("resource_limit", Integer, nullable=False),
     Column("description", Text),
+    Index("uq_identity_limit_project", "registered_limit_id", "project_id", unique=True),
+    Index("uq_identity_limit_domain", "registered_limit_id", "domain_id", unique=True),
 )

@@ -23,6 +23,7 @@ from stackling.base.errors import (
     Unavailable,
 )
 from stackling.image import store
+from stackling.image.actions import usage
 from stackling.image.actions.image import KIND, get, owned, target
 from stackling.image.inspection import Inspected, InspectionError, Inspector
 from stackling.image.state.image import State, image
@@ -38,7 +39,8 @@ def receive(cloud: Cloud, caller: Caller, id: str, source: Iterator[bytes], leng
 
     Opens its own short transactions: none is held while data arrives. Whatever goes wrong, nothing is kept and the
     image is queued again. Raises NotFound, Forbidden, Conflict (it has data), BadRequest (the data is not what the
-    image says, or incomplete), TooLarge (also when the store's disk is full), Gone (deleted meanwhile), Unavailable.
+    image says, or incomplete), TooLarge (also when the store's disk is full), QuotaExceeded, Gone (deleted meanwhile),
+    Unavailable.
     """
     with _arriving(cloud, caller, id, State.SAVING, length) as (row, incoming):
         seen = absorb(cloud, row, incoming, alive(cloud, row, source))
@@ -157,6 +159,9 @@ def _begin(tx: Tx, cloud: Cloud, caller: Caller, id: str, state: State, length: 
         _fits(cloud, id, length)
         if length > store.of(cloud).free_bytes():
             raise TooLarge(f"There is not enough disk space on the image storage media for {length} bytes.")
+    # Bytes are known when they are there: a project may go over its limit once, as upstream lets it, and not again.
+    bytes_of = "image_size_total" if state == State.SAVING else "image_stage_total"
+    usage.QUOTAS.check(tx, cloud, row.project_id, {"image_count_uploading": 1, bytes_of: 0})
     now = cloud.clock.now()
     values = {"state": state, "upload": ids.uuid4(), "heard_at": now, "updated_at": now}
     queued = sa.and_(image.c.id == id, image.c.state == State.QUEUED)

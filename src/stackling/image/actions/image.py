@@ -16,6 +16,7 @@ from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Conflict, Forbidden, NotFound, TooLarge
 from stackling.base.statement import Statement, among
 from stackling.image import store
+from stackling.image.actions import usage
 from stackling.image.cache import ImageRef
 from stackling.image.state.image import State, Visibility, image, image_property, image_tag
 from stackling.image.state.member import image_member
@@ -64,7 +65,7 @@ def target(row: Row, member_id: str | None = None) -> dict[str, Any]:
 
 
 def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewImage) -> Row:
-    """Register an image without data. Raises Forbidden, Conflict (the id is taken), TooLarge (too many tags)."""
+    """Register an image without data. Raises Forbidden, Conflict (the id is taken), TooLarge (too many tags), QuotaExceeded."""
     owner = want.owner or caller.project_id
     if owner is None:
         raise Forbidden("An image needs an owner: use a token of a project.")
@@ -74,6 +75,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewImage) -> Row:
     id = want.id or ids.uuid4()
     if tx.execute(sa.select(image.c.id).where(image.c.id == id)).first():
         raise Conflict(f"Image ID {id} already exists!")
+    usage.QUOTAS.check(tx, cloud, owner, {"image_count_total": 1})
     now = cloud.clock.now()
     values = {
         "id": id,

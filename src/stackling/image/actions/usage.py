@@ -1,20 +1,35 @@
-"""What a project's images take."""
+"""What a project's images take, and how much they may."""
+
+from collections.abc import Iterable
 
 import sqlalchemy as sa
 
+from stackling.base.cloud import Cloud
 from stackling.base.db import Tx
+from stackling.identity.actions.quota import Projects, Quotas
 from stackling.image.state.image import State, image
 
 
-def of(tx: Tx, project_id: str) -> dict[str, int]:
-    """Images and MiB of a project under the names of upstream's limits."""
+def configured(cloud: Cloud) -> dict[str, int]:
+    """The limits of the configuration. Sizes in MiB."""
+    options = cloud.config.image
+    return {
+        "image_size_total": options.size_total_mib,
+        "image_stage_total": options.stage_total_mib,
+        "image_count_total": options.count_total,
+        "image_count_uploading": options.count_uploading,
+    }
+
+
+def of(tx: Tx, projects: Projects, names: Iterable[str] = ()) -> dict[str, int]:
+    """Images and MiB of projects together, under the names of the limits."""
     arriving = image.c.state.in_((State.SAVING, State.UPLOADING, State.IMPORTING))
     query = sa.select(
         sa.func.count(),
         sa.func.coalesce(sa.func.sum(sa.case((arriving, 0), else_=image.c.size)), 0),
         sa.func.coalesce(sa.func.sum(sa.case((arriving, image.c.size), else_=0)), 0),
         sa.func.coalesce(sa.func.sum(sa.case((arriving, 1), else_=0)), 0),
-    ).where(image.c.project_id == project_id)
+    ).where(image.c.project_id.in_(projects))
     count, size, staged, uploading = tx.execute(query).one()
     return {
         "image_size_total": (int(size) + (1 << 20) - 1) >> 20,
@@ -22,3 +37,6 @@ def of(tx: Tx, project_id: str) -> dict[str, int]:
         "image_count_total": count,
         "image_count_uploading": int(uploading),
     }
+
+
+QUOTAS = Quotas("image", configured, of)

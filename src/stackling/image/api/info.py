@@ -55,5 +55,6 @@ class Usage:
     def on_get(self, req: Request, resp: Response) -> None:
         who = caller(req)
         with self.cloud.db.read() as tx:
-            used = usage.of(tx, who.project_id or "")
-        resp.media = {"usage": {name: {"usage": n, "limit": -1} for name, n in used.items()}}
+            used = usage.of(tx, [who.project_id or ""])
+            most = usage.QUOTAS.limits(tx, self.cloud, who.project_id or "")
+        resp.media = {"usage": {name: {"usage": n, "limit": most[name]} for name, n in used.items()}}

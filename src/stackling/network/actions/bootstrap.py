@@ -1,4 +1,4 @@
-"""What the network service has from its first start: the external networks of the configuration, and its periodic work."""
+"""What the network service has from its first start: limits, the external networks of the configuration, and its periodic work."""
 
 import ipaddress
 from datetime import timedelta
@@ -23,6 +23,7 @@ from stackling.network.state.subnet import subnet
 def bootstrap(tx: Tx, cloud: Cloud) -> None:
     """Make what is missing, apply what changed in the configuration. Idempotent."""
     db.lock(tx, "network.bootstrap")
+    standard.QUOTAS.register(tx, cloud)
     owner = project.by_name(tx, "admin")
     for place, wanted in enumerate(cloud.config.network.external):
         row = tx.execute(sa.select(network).where(network.c.configured == wanted.name)).first()

@@ -2,9 +2,6 @@
 
 from collections.abc import Mapping
 
-import sqlalchemy as sa
-
-from stackling.base import quota
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Tx
@@ -15,32 +12,26 @@ from stackling.network.errors import InvalidInput
 def limits(tx: Tx, cloud: Cloud, caller: Caller, project_id: str) -> dict[str, int]:
     """Raises Forbidden."""
     caller.may("get_quota", standard.target(project_id))
-    return quota.limits(tx, standard.SERVICE, project_id, standard.default_limits(cloud))
+    return standard.QUOTAS.limits(tx, cloud, project_id)
 
 
-def defaults(cloud: Cloud, caller: Caller, project_id: str) -> dict[str, int]:
+def defaults(tx: Tx, cloud: Cloud, caller: Caller, project_id: str) -> dict[str, int]:
     """Raises Forbidden."""
     caller.may("get_quota", standard.target(project_id))
-    return standard.default_limits(cloud)
+    return standard.QUOTAS.defaults(tx, cloud)
 
 
 def details(tx: Tx, cloud: Cloud, caller: Caller, project_id: str) -> dict[str, dict[str, int]]:
     """Limit, use and reservations of each resource. Raises Forbidden."""
     most = limits(tx, cloud, caller, project_id)
-    used = standard.usage(tx, project_id)
+    used = standard.usage(tx, [project_id])
     return {name: {"limit": most[name], "used": used[name], "reserved": 0} for name in standard.COUNTED}
 
 
 def own(tx: Tx, cloud: Cloud, caller: Caller) -> dict[str, dict[str, int]]:
     """Of every project that has limits of its own. Raises Forbidden."""
     caller.may("get_quota", standard.target(None))
-    projects = tx.execute(
-        sa.select(quota.quota.c.project_id)
-        .where(quota.quota.c.service == standard.SERVICE)
-        .distinct()
-        .order_by(quota.quota.c.project_id)
-    ).scalars()
-    return {p: quota.limits(tx, standard.SERVICE, p, standard.default_limits(cloud)) for p in list(projects)}
+    return {p: standard.QUOTAS.limits(tx, cloud, p) for p in standard.QUOTAS.owners(tx, cloud)}
 
 
 def update(
@@ -55,17 +46,17 @@ def update(
     """Raises Forbidden; InvalidInput for a limit below what is used, with `check_limit`."""
     caller.may("update_quota", standard.target(project_id))
     if check_limit:
-        used = standard.usage(tx, project_id, tuple(wanted))
+        used = standard.usage(tx, [project_id], wanted)
         under = [n for n, most in wanted.items() if 0 <= most < used[n]]
         if under:
             raise InvalidInput(
                 f"Invalid input for operation: the limit of {', '.join(under)} is below what the project uses."
             )
-    quota.set_limits(tx, standard.SERVICE, project_id, wanted)
-    return quota.limits(tx, standard.SERVICE, project_id, standard.default_limits(cloud))
+    standard.QUOTAS.set_limits(tx, cloud, project_id, wanted)
+    return standard.QUOTAS.limits(tx, cloud, project_id)
 
 
-def reset(tx: Tx, caller: Caller, project_id: str) -> None:
+def reset(tx: Tx, cloud: Cloud, caller: Caller, project_id: str) -> None:
     """Back to the defaults. Raises Forbidden."""
     caller.may("delete_quota", standard.target(project_id))
-    quota.forget(tx, standard.SERVICE, project_id)
+    standard.QUOTAS.forget(tx, cloud, project_id)

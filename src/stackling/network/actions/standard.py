@@ -2,19 +2,20 @@
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from msgspec import UNSET, Struct, UnsetType
 from sqlalchemy import ColumnElement, Table
 
-from stackling.base import ids, quota
+from stackling.base import ids
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Forbidden, NotFound
-from stackling.base.statement import Statement
+from stackling.base.statement import Statement, among
+from stackling.identity.actions.quota import Projects, Quotas
 from stackling.network.errors import AvailabilityZoneNotFound, InvalidInput, RevisionNumberConstraintFailed
 from stackling.network.state.floating_ip import floating_ip
 from stackling.network.state.network import network
@@ -25,7 +26,6 @@ from stackling.network.state.security_group import address_group, security_group
 from stackling.network.state.standard import tag
 from stackling.network.state.subnet import subnet, subnetpool
 
-SERVICE = "network"
 Unset = UnsetType
 
 # The resources that have a quota, by Neutron's names.
@@ -196,26 +196,25 @@ def default_limits(cloud: Cloud) -> dict[str, int]:
     }
 
 
-def usage(tx: Tx, project_id: str, names: Sequence[str] = tuple(COUNTED)) -> dict[str, int]:
-    """How much of each resource a project has."""
+def usage(tx: Tx, projects: Projects, names: Iterable[str] = tuple(COUNTED)) -> dict[str, int]:
+    """How much of each resource projects have together."""
+    listed = list(tx.execute(projects).scalars()) if isinstance(projects, sa.Select) else list(projects)
     used = {}
     for name in names:
-        row = _COUNTS[name].first(tx, project_id=project_id)
+        row = _COUNTS[name].first(tx, projects=listed)
         used[name] = row[0] if row is not None else 0
     return used
 
 
 def _count(table: Table, only: ColumnElement[bool] | None) -> Statement:
-    where = [table.c.project_id == sa.bindparam("project_id"), *([] if only is None else [only])]
+    where = [among(table.c.project_id, "projects"), *([] if only is None else [only])]
     return Statement(sa.select(sa.func.count()).select_from(table).where(*where))
 
 
 _COUNTS = {name: _count(*counted) for name, counted in COUNTED.items()}
+QUOTAS = Quotas("network", default_limits, usage)
 
 
 def check_quota(tx: Tx, cloud: Cloud, project_id: str, **adds: int) -> None:
     """Raises QuotaExceeded."""
-    quota.check(
-        tx, SERVICE, project_id, adds,
-        defaults=default_limits(cloud), usage=lambda tx, p: usage(tx, p, tuple(adds)),
-    )  # fmt: skip
+    QUOTAS.check(tx, cloud, project_id, adds)

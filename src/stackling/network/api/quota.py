@@ -75,7 +75,7 @@ class Quota:
 
     def on_delete(self, req: Request, resp: Response, project_id: str) -> None:
         with self.cloud.db.begin() as tx:
-            quota.reset(tx, rest.caller(req), project_id)
+            quota.reset(tx, self.cloud, rest.caller(req), project_id)
         resp.status = HTTP_204
 
 
@@ -86,7 +86,8 @@ class QuotaDefaults:
         self.cloud = cloud
 
     def on_get(self, req: Request, resp: Response, project_id: str) -> None:
-        resp.media = {"quota": quota.defaults(self.cloud, rest.caller(req), project_id)}
+        with self.cloud.db.read() as tx:
+            resp.media = {"quota": quota.defaults(tx, self.cloud, rest.caller(req), project_id)}
 
 
 class QuotaDetails:

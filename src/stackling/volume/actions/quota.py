@@ -1,69 +1,59 @@
 """How much block storage a project may have: limits, their defaults, and what is used."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sa
 
-from stackling.base import quota
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Tx
 from stackling.base.errors import QuotaExceeded
+from stackling.identity.actions.quota import Projects, Quotas
 from stackling.volume.state.snapshot import snapshot
 from stackling.volume.state.volume import volume
 from stackling.volume.state.volume_type import volume_type
 
-SERVICE = "volume"
-DEFAULT_CLASS = "class:default"  # where changed defaults are kept, among the projects
 
-
-def built_in(tx: Tx, cloud: Cloud) -> dict[str, int]:
-    """The limits of the configuration, and none for each volume type."""
-    set_up = cloud.config.volume
-    made = {
-        "volumes": set_up.volumes,
-        "snapshots": set_up.snapshots,
-        "gigabytes": set_up.gigabytes,
-        "per_volume_gigabytes": set_up.per_volume_gigabytes,
-        "backups": set_up.backups,
-        "backup_gigabytes": set_up.backup_gigabytes,
-        "groups": set_up.groups,
+def configured(cloud: Cloud) -> dict[str, int]:
+    """The limits of the configuration. Sizes in GiB."""
+    options = cloud.config.volume
+    return {
+        "volumes": options.volumes,
+        "snapshots": options.snapshots,
+        "gigabytes": options.gigabytes,
+        "per_volume_gigabytes": options.per_volume_gigabytes,
+        "backups": options.backups,
+        "backup_gigabytes": options.backup_gigabytes,
+        "groups": options.groups,
     }
-    for name in tx.execute(sa.select(volume_type.c.name)).scalars():
-        made |= {f"volumes_{name}": -1, f"gigabytes_{name}": -1, f"snapshots_{name}": -1}
-    return made
+
+
+def _of_types(tx: Tx) -> dict[str, int]:
+    """None for each volume type, until something is said about it."""
+    words = ("volumes", "gigabytes", "snapshots")
+    names = tx.execute(sa.select(volume_type.c.name)).scalars()
+    return {f"{word}_{name}": -1 for name in names for word in words}
 
 
 def defaults(tx: Tx, cloud: Cloud) -> dict[str, int]:
     """What a project may have that nothing was said about."""
-    return quota.limits(tx, SERVICE, DEFAULT_CLASS, built_in(tx, cloud))
+    return _of_types(tx) | QUOTAS.defaults(tx, cloud)
 
 
 def limits(tx: Tx, cloud: Cloud, project_id: str) -> dict[str, int]:
-    return quota.limits(tx, SERVICE, project_id, defaults(tx, cloud))
+    return _of_types(tx) | QUOTAS.limits(tx, cloud, project_id)
 
 
-def usage(tx: Tx, project_id: str) -> dict[str, int]:
-    """What a project has, under the names of the limits."""
-    used = dict.fromkeys(
-        (
-            "volumes",
-            "snapshots",
-            "gigabytes",
-            "per_volume_gigabytes",
-            "backups",
-            "backup_gigabytes",
-            "groups",
-        ),
-        0,
-    )
+def usage(tx: Tx, projects: Projects, names: Iterable[str] = ()) -> dict[str, int]:
+    """What projects have together, under the names of the limits."""
+    used = dict.fromkeys(("volumes", "snapshots", "gigabytes", "backups", "backup_gigabytes"), 0)
     # A volume that grows counts as large as it will be.
     size = sa.case((volume.c.wanted_size > volume.c.size, volume.c.wanted_size), else_=volume.c.size)
     for word, table, gib in (("volumes", volume, size), ("snapshots", snapshot, snapshot.c.size)):
         query = (
             sa.select(volume_type.c.name, sa.func.count(), sa.func.sum(gib))
             .select_from(table.outerjoin(volume_type, volume_type.c.id == table.c.volume_type_id))
-            .where(table.c.project_id == project_id)
+            .where(table.c.project_id.in_(projects))
             .group_by(volume_type.c.name)
         )
         for name, count, total in tx.execute(query):
@@ -73,28 +63,30 @@ def usage(tx: Tx, project_id: str) -> dict[str, int]:
     return used
 
 
+# Neither volumev3, which is another name of the same service, has limits, nor have they names of Cinder's own upstream.
+QUOTAS = Quotas("block-storage", configured, usage)
+
+
 def check(
     tx: Tx, cloud: Cloud, project_id: str, type_name: str, adds: Mapping[str, int], *, size: int
 ) -> None:
     """Let `adds` through for a volume of `size` GiB. Raises QuotaExceeded."""
-    in_force = defaults(tx, cloud)
-    most = quota.limits(tx, SERVICE, project_id, in_force)["per_volume_gigabytes"]
+    most = QUOTAS.limits(tx, cloud, project_id)["per_volume_gigabytes"]
     if 0 <= most < size:
         raise QuotaExceeded(f"Requested volume size {size} is larger than maximum allowed limit {most}.")
     both = {key: more for name, more in adds.items() for key in (name, f"{name}_{type_name}")}
-    quota.check(tx, SERVICE, project_id, both, defaults=in_force, usage=usage)
+    QUOTAS.check(tx, cloud, project_id, both)
 
 
 def check_retype(tx: Tx, cloud: Cloud, project_id: str, type_name: str, size: int) -> None:
     """Let a volume of `size` GiB that the project has already become one of a type. Raises QuotaExceeded."""
-    adds = {f"volumes_{type_name}": 1, f"gigabytes_{type_name}": size}
-    quota.check(tx, SERVICE, project_id, adds, defaults=defaults(tx, cloud), usage=usage)
+    QUOTAS.check(tx, cloud, project_id, {f"volumes_{type_name}": 1, f"gigabytes_{type_name}": size})
 
 
 def show(tx: Tx, cloud: Cloud, caller: Caller, project_id: str) -> tuple[dict[str, int], dict[str, int]]:
     """Limits and usage. Raises Forbidden for another project's."""
     caller.may("volume_extension:quotas:show", {"project_id": project_id})
-    used = usage(tx, project_id)
+    used = usage(tx, [project_id])
     most = limits(tx, cloud, project_id)
     return most, {name: used.get(name, 0) for name in most}
 
@@ -103,13 +95,13 @@ def change(
     tx: Tx, cloud: Cloud, caller: Caller, project_id: str, wanted: Mapping[str, int]
 ) -> dict[str, int]:
     caller.may("volume_extension:quotas:update", {"project_id": project_id})
-    quota.set_limits(tx, SERVICE, project_id, wanted)
+    QUOTAS.set_limits(tx, cloud, project_id, wanted)
     return limits(tx, cloud, project_id)
 
 
-def forget(tx: Tx, caller: Caller, project_id: str) -> None:
+def forget(tx: Tx, cloud: Cloud, caller: Caller, project_id: str) -> None:
     caller.may("volume_extension:quotas:delete", {"project_id": project_id})
-    quota.forget(tx, SERVICE, project_id)
+    QUOTAS.forget(tx, cloud, project_id)
 
 
 def show_class(tx: Tx, cloud: Cloud, caller: Caller) -> dict[str, int]:
@@ -119,5 +111,5 @@ def show_class(tx: Tx, cloud: Cloud, caller: Caller) -> dict[str, int]:
 
 def change_class(tx: Tx, cloud: Cloud, caller: Caller, wanted: Mapping[str, int]) -> dict[str, int]:
     caller.may("volume_extension:quota_classes:update")
-    quota.set_limits(tx, SERVICE, DEFAULT_CLASS, wanted)
+    QUOTAS.set_defaults(tx, cloud, wanted)
     return defaults(tx, cloud)

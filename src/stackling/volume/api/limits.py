@@ -30,7 +30,7 @@ class Limits:
             project_id = other
         with self.cloud.db.read() as tx:
             who.may("limits_extension:used_limits", {"project_id": project_id})
-            most, used = quota.limits(tx, self.cloud, project_id), quota.usage(tx, project_id)
+            most, used = quota.limits(tx, self.cloud, project_id), quota.usage(tx, [project_id])
         absolute: dict[str, int] = {}
         for name, (limit, total) in _NAMES.items():
             absolute |= {limit: most[name], total: used[name]}

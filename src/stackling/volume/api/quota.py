@@ -62,13 +62,13 @@ class QuotaSet:
                 "Invalid input for field/attribute project_id: a project id has at most 64 characters"
             )
         with self.cloud.db.begin() as tx:
-            wanted = _wanted(req, "quota_set", quota.built_in(tx, self.cloud))
+            wanted = _wanted(req, "quota_set", quota.defaults(tx, self.cloud))
             limits = quota.change(tx, self.cloud, caller(req), project_id, wanted)
         resp.media = {"quota_set": limits}
 
     def on_delete(self, req: Request, resp: Response, project_id: str) -> None:
         with self.cloud.db.begin() as tx:
-            quota.forget(tx, caller(req), project_id)
+            quota.forget(tx, self.cloud, caller(req), project_id)
 
 
 class Defaults:
@@ -99,6 +99,6 @@ class ClassSet:
         if name != "default":
             raise BadRequest(f"There is no quota class {name[:64]!r}; the one that is used is 'default'")
         with self.cloud.db.begin() as tx:
-            wanted = _wanted(req, "quota_class_set", quota.built_in(tx, self.cloud))
+            wanted = _wanted(req, "quota_class_set", quota.defaults(tx, self.cloud))
             made = quota.change_class(tx, self.cloud, caller(req), wanted)
         resp.media = {"quota_class_set": made}

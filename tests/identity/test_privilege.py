@@ -1,0 +1,347 @@
+"""Nobody gets a role that he was not given: random worlds, compared with a model that is plainly right.
+
+A world is domains, projects, roles that imply others, people in groups, assignments (inherited ones too), and what
+people hand on: trusts, trusts made from trusts, application credentials. Then some assignments are taken away again.
+"""
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import Answer, Bed, User
+
+V3 = "/identity/v3"
+DOMAINS, PROJECTS, PEOPLE, GROUPS, ROLES = 2, 4, 3, 2, 5
+OF_DOMAIN = ROLES  # the number of the role that belongs to the first domain; the others are the cloud's
+
+
+@dataclass(frozen=True)
+class Given:
+    """An assignment. `actor` counts people, then groups; `on` counts projects, then domains, then the system."""
+
+    actor: int
+    on: int
+    role: int
+    inherited: bool
+
+
+@dataclass(frozen=True)
+class Lent:
+    """A trust or an application credential; `frm` is the trust that it is made from, counted from the first."""
+
+    kind: str
+    who: int
+    to: int
+    project: int
+    roles: frozenset[int]
+    frm: int | None = None
+
+
+@dataclass
+class World:
+    parents: list[int | None]  # of each project, an earlier one or none
+    homes: list[int]  # the domain of each project that has no parent
+    implies: set[tuple[int, int]]
+    inside: set[tuple[int, int]]  # (person, group)
+    given: list[Given]
+    lent: list[Lent]
+    taken: list[int]  # which of `given` are taken away in the end
+    deleted: set[int] = field(default_factory=set)
+
+    def domain(self, project: int) -> int:
+        parent = self.parents[project]
+        return self.homes[project] if parent is None else self.domain(parent)
+
+    def above(self, project: int) -> set[int]:
+        parent = self.parents[project]
+        return set() if parent is None else {parent} | self.above(parent)
+
+    def closure(self, roles: set[int]) -> set[int]:
+        more = roles | {j for i, j in self.implies if i in roles}
+        return more if more == roles else self.closure(more)
+
+    def effective(self, person: int, on: int) -> set[int]:
+        """The roles of the cloud that a person has on a target."""
+        mine = {person} | {PEOPLE + g for p, g in self.inside if p == person}
+        found = set()
+        for one in self.given:
+            if one.actor in mine:
+                handed_down = one.inherited and on < PROJECTS and (
+                    one.on in self.above(on) or one.on == PROJECTS + self.domain(on)
+                )  # fmt: skip
+                if handed_down or (one.on == on and not one.inherited):
+                    found.add(one.role)
+        return self.closure(found) - {OF_DOMAIN}
+
+
+targets = PROJECTS + DOMAINS + 1
+
+
+@st.composite
+def _lent(draw: Any, world: World) -> Lent:
+    """Mostly of roles that are held there, or the most of it would be refused."""
+    pairs = list(itertools.product(range(PEOPLE), range(PROJECTS)))
+    holders = [pair for pair in pairs if world.effective(*pair)]
+    who, project = draw(st.sampled_from(holders or pairs))
+    trusts = [lent for lent in world.lent if lent.kind == "trust"]
+    frm = draw(st.integers(0, len(trusts) - 1)) if trusts and draw(st.booleans()) else None
+    if frm is not None:  # the first one's giver mostly is the one that is spoken for
+        who, project = trusts[0].who, trusts[0].project
+    kind = draw(st.sampled_from(["trust", "application_credential"])) if frm is None else "trust"
+    some = sorted(world.effective(who, project))
+    most = 1 if kind == "trust" and frm is None else 3  # so that what is made from it may ask for more
+    roles = set(draw(st.sets(st.sampled_from(some), min_size=1, max_size=most))) if some else set()
+    if not roles or draw(st.integers(0, 4)) == 0:
+        roles.add(draw(st.integers(0, ROLES - 1)))
+    return Lent(kind, who, draw(st.integers(0, PEOPLE - 1)), project, frozenset(roles), frm)
+
+
+@st.composite
+def worlds(draw: Any) -> World:
+    parents = [draw(st.none() | st.integers(0, i - 1)) if i else None for i in range(PROJECTS)]
+    homes = draw(st.lists(st.integers(0, DOMAINS - 1), min_size=PROJECTS, max_size=PROJECTS))
+    pairs = list(itertools.combinations(range(ROLES), 2)) + [(OF_DOMAIN, j) for j in range(ROLES)]
+    implies = draw(st.sets(st.sampled_from(pairs), max_size=5))
+    members = list(itertools.product(range(PEOPLE), range(GROUPS)))
+    inside = draw(st.sets(st.sampled_from(members)))
+    world = World(parents, homes, implies, inside, [], [], [])
+    number = st.builds(
+        Given,
+        st.just(0) | st.integers(0, PEOPLE + GROUPS - 1),
+        st.just(0) | st.integers(0, targets - 1),
+        st.integers(0, ROLES),
+        st.booleans(),
+    )
+
+    def fits(one: Given) -> bool:
+        system = one.on == targets - 1
+        project_of_another = one.on < PROJECTS and world.domain(one.on) != 0
+        return not (system and one.inherited) and not (
+            one.role == OF_DOMAIN and (project_of_another or system)
+        )
+
+    world.given = draw(st.lists(number.filter(fits), min_size=5, max_size=12, unique=True))
+    for _ in range(draw(st.integers(1, 6))):
+        world.lent.append(draw(_lent(world)))
+    world.taken = draw(st.lists(st.integers(0, 9), max_size=3, unique=True))
+    return world
+
+
+class Built:
+    """A world in the cloud."""
+
+    count = itertools.count()
+
+    def __init__(self, bed: Bed, world: World) -> None:
+        self.bed, self.world, self.admin = bed, world, bed.admin
+        self.mark = f"w{next(self.count)}"
+        self.domains = [self._make("domain", f"d{i}") for i in range(DOMAINS)]
+        self.projects: list[str] = []
+        for i, parent in enumerate(world.parents):
+            home = self.domains[world.domain(i)]
+            more = {} if parent is None else {"parent_id": self.projects[parent]}
+            self.projects.append(self._make("project", f"p{i}", domain_id=home, **more))
+        self.roles = [self._make("role", f"r{i}") for i in range(ROLES)]
+        self.roles.append(self._make("role", "local", domain_id=self.domains[0]))
+        for prior, implied in world.implies:
+            self._done(self.admin.put(f"{V3}/roles/{self.roles[prior]}/implies/{self.roles[implied]}"))
+        self.people = [self._make("user", f"u{i}", password="pass-word") for i in range(PEOPLE)]
+        self.groups = [self._make("group", f"g{i}") for i in range(GROUPS)]
+        for person, group in world.inside:
+            self._done(self.admin.put(f"{V3}/groups/{self.groups[group]}/users/{self.people[person]}"))
+        for one in world.given:
+            self._done(self.admin.put(self.path(one)))
+        who = [bed.login(f"{self.mark}-u{i}", "pass-word", scope="unscoped") for i in range(PEOPLE)]
+        self.tokens = [user.token for user in who]
+
+    def _make(self, noun: str, name: str, **more: Any) -> str:
+        made = self.admin.post(f"{V3}/{noun}s", {noun: {"name": f"{self.mark}-{name}", **more}})
+        assert made.status == 201, made
+        return str(made.json[noun]["id"])
+
+    def _done(self, answer: Answer) -> None:
+        assert answer.status in (201, 204), answer
+
+    def path(self, one: Given) -> str:
+        kind, id = self.target(one.on)
+        actors = [f"users/{u}" for u in self.people] + [f"groups/{g}" for g in self.groups]
+        place = "system" if kind == "system" else f"{kind}s/{id}"
+        path = f"/{place}/{actors[one.actor]}/roles/{self.roles[one.role]}"
+        return f"{V3}/OS-INHERIT{path}/inherited_to_projects" if one.inherited else f"{V3}{path}"
+
+    def target(self, on: int) -> tuple[str, str]:
+        if on < PROJECTS:
+            return "project", self.projects[on]
+        return ("domain", self.domains[on - PROJECTS]) if on < targets - 1 else ("system", "all")
+
+    def login(self, identity: dict[str, Any], scope: Any = None) -> Answer:
+        auth = {"identity": identity, **({"scope": scope} if scope else {})}
+        return self.bed.nobody.post(f"{V3}/auth/tokens", {"auth": auth})
+
+    def token(self, person: int, scope: Any) -> Answer:
+        return self.login({"methods": ["token"], "token": {"id": self.tokens[person]}}, scope)
+
+    def on(self, person: int, on: int) -> Answer:
+        kind, id = self.target(on)
+        return self.token(person, {"system": {"all": True}} if kind == "system" else {kind: {"id": id}})
+
+    def bearer(self, answer: Answer) -> User:
+        return User(self.bed, answer.headers["x-subject-token"])
+
+    def shown(self, answer: Answer) -> set[int]:
+        """The numbers of the roles in a token; none where there is no token."""
+        if answer.status != 201:
+            assert answer.status in (401, 403), answer
+            return set()
+        return {self.roles.index(r["id"]) for r in answer.json["token"]["roles"]}
+
+    def listed(self, query: str) -> set[tuple[int, str, int]]:
+        """(person, id of the target, role) of a list of effective assignments; only of this world's roles."""
+        found = set()
+        for one in self.admin.get(f"{V3}/role_assignments?effective&{query}").json["role_assignments"]:
+            scope = one["scope"]
+            kind = next(k for k in ("project", "domain", "system") if k in scope)
+            id = "all" if kind == "system" else scope[kind]["id"]
+            if one["role"]["id"] in self.roles:
+                found.add((self.people.index(one["user"]["id"]), id, self.roles.index(one["role"]["id"])))
+        return found
+
+
+class Loan:
+    """Something that was lent, as it should be: who it speaks for, where, and with which roles."""
+
+    def __init__(
+        self, world: World, lent: Lent, giver: int, project: int, above: "Loan | None", login: Any
+    ) -> None:
+        self.world, self.lent, self.giver, self.project = world, lent, giver, project
+        self.above, self.login, self.ended = above, login, False
+
+    def gives(self) -> set[int]:
+        """What a token of it may show now."""
+        has = self.world.effective(self.giver, self.project)
+        if self.ended:
+            return set()
+        if self.lent.kind == "trust" and not has.issuperset(self.lent.roles):
+            return set()
+        return self.world.closure(set(self.lent.roles)) & has
+
+
+def lend(built: Built, lent: Lent, trusts: list[Loan]) -> Loan | None:
+    """Hand something on, if that is allowed; whether it is allowed is checked."""
+    world = built.world
+    if lent.kind == "application_credential":
+        got = built.on(lent.who, lent.project)
+        has = world.effective(lent.who, lent.project)
+        if not has:
+            assert got.status == 401
+            return None
+        wanted = {"name": f"c{next(built.count)}", "roles": [{"id": built.roles[r]} for r in lent.roles]}
+        at = f"{V3}/users/{built.people[lent.who]}/application_credentials"
+        made = built.bearer(got).post(at, {"application_credential": wanted})
+        assert (made.status == 201) is has.issuperset(lent.roles), made
+        if made.status != 201:
+            return None
+        part = {
+            "id": made.json["application_credential"]["id"],
+            "secret": made.json["application_credential"]["secret"],
+        }
+        login = {"methods": ["application_credential"], "application_credential": part}
+        return Loan(world, lent, lent.who, lent.project, None, lambda: built.login(login))
+    above = trusts[lent.frm] if lent.frm is not None and lent.frm < len(trusts) else None
+    giver, project = (above.giver, above.project) if above else (lent.who, lent.project)
+    got = above.login() if above else built.token(lent.who, "unscoped")
+    may = world.effective(giver, project)
+    if above:
+        may = may & above.gives()
+        if not above.gives():
+            assert got.status in (401, 403)
+            return None
+    wanted = {
+        "trustor_user_id": built.people[giver],
+        "trustee_user_id": built.people[lent.to],
+        "project_id": built.projects[project],
+        "impersonation": True,
+        "allow_redelegation": True,
+        "roles": [{"id": built.roles[r]} for r in lent.roles],
+    }
+    made = built.bearer(got).post(f"{V3}/OS-TRUST/trusts", {"trust": wanted})
+    depth = 0
+    loan = above
+    while loan:
+        depth, loan = depth + 1, loan.above
+    assert (made.status == 201) is (may.issuperset(lent.roles) and depth <= 3), made
+    if made.status != 201:
+        return None
+    trust = {"OS-TRUST:trust": {"id": made.json["trust"]["id"]}}
+    new = Loan(world, lent, giver, project, above, lambda: built.token(lent.to, trust))
+    trusts.append(new)
+    return new
+
+
+@settings(
+    max_examples=20,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+    ],
+)
+@given(world=worlds())
+def test_nobody_has_more_or_less_than_he_was_given(cloud: Bed, world: World) -> None:
+    built = Built(cloud, world)
+    trusts: list[Loan] = []
+    loans = [loan for lent in world.lent if (loan := lend(built, lent, trusts))]
+    compare(built, loans)
+    for number in world.taken:
+        if number < len(world.given):
+            one = world.given.pop(number)
+            assert cloud.admin.delete(built.path(one)).status == 204
+            for loan in loans:
+                if loan.lent.kind == "application_credential" and (one.actor, one.on) == (
+                    loan.giver,
+                    loan.project,
+                ):
+                    loan.ended = True  # goes with the assignment that it may rest on
+    compare(built, loans)
+
+
+def compare(built: Built, loans: list[Loan]) -> None:
+    world = built.world
+    everything = set()
+    for person in range(PEOPLE):
+        mine = set()
+        for on in range(targets):
+            roles = world.effective(person, on)
+            assert built.shown(built.on(person, on)) == roles
+            mine |= {(person, built.target(on)[1], role) for role in roles}
+        assert built.listed(f"user.id={built.people[person]}") == mine
+        everything |= mine
+    for project in range(PROJECTS):
+        id = built.projects[project]
+        here = {one for one in everything if one[1] == id}
+        assert built.listed(f"scope.project.id={id}") == here
+        below = {built.projects[p] for p in range(PROJECTS) if project in world.above(p)}
+        tree = {one for one in everything if one[1] in {id} | below}
+        assert built.listed(f"scope.project.id={id}&include_subtree") == tree
+    for role in range(ROLES):
+        assert built.listed(f"role.id={built.roles[role]}") == {one for one in everything if one[2] == role}
+    for loan in loans:
+        got = loan.login()
+        assert built.shown(got) == loan.gives()
+        assert loan.gives() <= world.effective(loan.giver, loan.project)
+        if got.status == 201 and loan.lent.kind == "application_credential":
+            user = built.bearer(got)
+            more = {"application_credential": {"name": "more"}}
+            assert (
+                user.post(f"{V3}/users/{built.people[loan.giver]}/application_credentials", more).status
+                == 403
+            )
+            assert built.login({"methods": ["token"], "token": {"id": user.token}}, "unscoped").status in (
+                401,
+                403,
+            )
