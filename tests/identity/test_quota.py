@@ -347,8 +347,13 @@ def test_a_quota_check_costs_one_query_for_the_limits(cloud: Bed, alice: User) -
     seen: list[str] = []
     with cloud.db.begin() as tx:
         assert project.exists(tx, alice.project_id)
-        sa.event.listen(tx, "before_cursor_execute", lambda *a: seen.append(a[2]))
+        if cloud.db.is_sqlite:
+            tx.connection.driver_connection.set_trace_callback(seen.append)
+        else:
+            sa.event.listen(tx, "before_cursor_execute", lambda *a: seen.append(a[2]))
         standard.check_quota(tx, cloud.cloud, alice.project_id, network=1)
         limits.check(tx, cloud.cloud, alice.project_id, {"instances": 1})
+        if cloud.db.is_sqlite:
+            tx.connection.driver_connection.set_trace_callback(None)
     asked = [s for s in seen if "advisory" not in s]
     assert len(asked) == 4, asked  # limits and usage of each
