@@ -6,7 +6,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from stackling.base import db, ids
+from stackling.base import db, ids, jobs
 from stackling.base.cloud import Cloud
 from stackling.base.db import Tx
 from stackling.identity.actions import keys, secret
@@ -34,8 +34,11 @@ INTERFACES = ("public", "internal", "admin")
 
 def bootstrap(tx: Tx, cloud: Cloud) -> None:
     """Make what is missing. What an administrator changed stays as it is, except that the catalog follows the URL."""
-    keys.repository(cloud, keys.TOKENS).setup()
-    keys.repository(cloud, keys.CREDENTIALS).setup()
+    for name in (keys.TOKENS, keys.CREDENTIALS, keys.RECEIPTS):
+        keys.repository(cloud, name).setup(cloud.clock.now())
+    if cloud.config.identity.token_provider == "jws":
+        keys.signatures(cloud).setup(cloud.clock.now())
+    jobs.ensure(tx, "identity.housekeeping", "all", now=cloud.clock.now())
     db.lock(tx, "identity.bootstrap")
     changed = _domain(tx)
     made = _roles(tx)

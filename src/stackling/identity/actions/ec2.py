@@ -255,6 +255,7 @@ def _issue(cloud: Cloud, key: Key) -> token.Token:
             ends = trust.expires_at if trust is not None else None
         if user is None or not user.enabled:
             raise Unauthorized(detail="the key's user is gone or disabled")
+        cloud.audit.initiator(user)
         return token.issue(
             tx,
             cloud,
