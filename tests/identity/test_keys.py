@@ -104,9 +104,14 @@ def test_forged_jws_tokens_prove_nothing(cloud: Bed, alice: User) -> None:
     kid = json.loads(urlsafe_b64decode(head + "=" * (-len(head) % 4)))["kid"]
     other = {**json.loads(plain), "sub": cloud.admin.id}
     public = ECKey.import_key((home(cloud) / "jws" / "1").read_text()).as_pem(private=False)
-    foreign = jws.serialize_compact({"alg": "ES256", "typ": "JWT", "kid": kid}, plain, ECKey.generate_key("P-256"))
+    foreign = jws.serialize_compact(
+        {"alg": "ES256", "typ": "JWT", "kid": kid}, plain, ECKey.generate_key("P-256")
+    )
     shared = jws.serialize_compact(
-        {"alg": "HS256", "typ": "JWT", "kid": kid}, plain, OctKey.import_key(public.hex()), algorithms=["HS256"]
+        {"alg": "HS256", "typ": "JWT", "kid": kid},
+        plain,
+        OctKey.import_key(public.hex()),
+        algorithms=["HS256"],
     )
     forged = [
         f"{head}.{part(other)}.{signature}",

@@ -58,7 +58,9 @@ def test_too_many_from_an_address(cloud: Bed, alice: User) -> None:
     configure(cloud, "api", trusted_proxies=["127.0.0.0/8"])
     assert [attempt(cloud, f"u{n}", near="192.0.2.7").status for n in range(3)] == [401, 401, 429]
     assert attempt(cloud, "alice", "alice-pass-word", near="192.0.2.8").status == 201
-    assert attempt(cloud, "u", near="192.0.2.9, 192.0.2.7").status == 429, "only the nearest is the proxy's word"
+    assert attempt(cloud, "u", near="192.0.2.9, 192.0.2.7").status == 429, (
+        "only the nearest is the proxy's word"
+    )
     same_network = [attempt(cloud, "u", near=f"2001:db8::{n}").status for n in (1, 2, 3)]
     assert same_network == [401, 401, 429]
     configure(cloud, "api", trusted_proxies=[])

@@ -3,6 +3,7 @@
 import base64
 import datetime
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -34,7 +36,9 @@ def ask(bed: Any, form: Any, **headers: str) -> Answer:
     sent = {"Content-Type": "application/x-www-form-urlencoded"} | {
         k.replace("_", "-"): v for k, v in headers.items()
     }
-    return User(bed, "").post(URL, data=form if isinstance(form, bytes) else urlencode(form).encode(), headers=sent)
+    return User(bed, "").post(
+        URL, data=form if isinstance(form, bytes) else urlencode(form).encode(), headers=sent
+    )
 
 
 def basic(id: str, secret: str) -> str:
@@ -170,7 +174,13 @@ def names(cloud: Bed, admin: User, alice: User) -> dict[str, str]:
     assert admin.put(f"{V3}/OS-FEDERATION/mappings/oauth2_mapping", mapping).status == 201
     change = {"user": {"email": "alice@example.org", "default_project_id": alice.project_id}}
     assert admin.patch(f"{V3}/users/{alice.id}", change).status == 200
-    return {"CN": "alice", "UID": alice.id, "EMAILADDRESS": "alice@example.org", "O": "Default", "DC": "default"}
+    return {
+        "CN": "alice",
+        "UID": alice.id,
+        "EMAILADDRESS": "alice@example.org",
+        "O": "Default",
+        "DC": "default",
+    }
 
 
 def by_certificate(bed: Any, id: str, certificate: Certificate) -> Answer:
@@ -189,21 +199,17 @@ def test_a_token_is_bound_to_the_clients_certificate_in_every_service(
     assert shown["methods"] == ["oauth2_credential"]
     assert (shown["user"]["id"], shown["project"]["id"]) == (alice.id, alice.project_id)
     rfc9440 = f":{base64.b64encode(mine.der).decode()}:"
+    paths = ("/compute/v2.1/servers", "/network/v2.0/networks", "/image/v2/images", f"{V3}/auth/projects")
+    tokens = ({"X-Auth-Token": text}, {"Authorization": f"Bearer {text}"})
+    shows = {mine.header: 200, rfc9440: 200, "": 401, other.header: 401, "nonsense": 401}
     with another(cloud) as process:
-        for here in (cloud, process):
-            for path in ("/compute/v2.1/servers", "/network/v2.0/networks", "/image/v2/images", f"{V3}/auth/projects"):
-                for token in ({"X-Auth-Token": text}, {"Authorization": f"Bearer {text}"}):
-                    def status(**more: str) -> int:
-                        sent = {**token, **{HEADER: v for v in more.values()}}  # noqa: B023
-                        return User(here, "").get(path, headers=sent).status  # noqa: B023
-
-                    assert status(right=mine.header) == 200
-                    assert status(right=rfc9440) == 200
-                    assert status() == 401
-                    assert status(wrong=other.header) == 401
-                    assert status(wrong="nonsense") == 401
+        for here, path, token in itertools.product((cloud, process), paths, tokens):
+            got_by = {s: User(here, "").get(path, headers={**token, HEADER: s}).status for s in shows}
+            assert got_by == shows, (path, token)
     rescope = {"methods": ["token"], "token": {"id": text}}
-    again = cloud.nobody.post(f"{V3}/auth/tokens", {"auth": {"identity": rescope}}, headers={HEADER: mine.header})
+    again = cloud.nobody.post(
+        f"{V3}/auth/tokens", {"auth": {"identity": rescope}}, headers={HEADER: mine.header}
+    )
     assert again.status == 403, "it can't be exchanged for one that is not bound"
     configure(cloud, "identity", token_provider="jws")
     signed = by_certificate(cloud, alice.id, mine).json["access_token"]
@@ -285,14 +291,14 @@ class Served:
         self.thread = threading.Thread(target=self.server.serve_forever)
         self.thread.start()
 
-    def openstack(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    def openstack(self, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
         command = str(Path(sys.executable).parent / "openstack")
         environ = {k: v for k, v in os.environ.items() if not k.startswith("OS_")}
         return subprocess.run(
-            [command, "--os-auth-url", f"{self.url}{V3}", *arguments],
+            [command, *(() if more else ("--os-auth-url", f"{self.url}{V3}")), *arguments],
             capture_output=True,
             text=True,
-            env=environ,
+            env=environ | more,
             timeout=120,
             check=False,
         )
@@ -336,22 +342,32 @@ def test_the_openstack_client_logs_in_by_certificate(
 
 
 def test_the_openstack_client_logs_in_with_two_factors(
-    cloud: Bed, admin: User, alice: User, served: Served
+    cloud: Bed, admin: User, alice: User, served: Served, tmp_path: Path
 ) -> None:
     seed = base64.b32encode(b"a seed of 20 bytes..").decode()
     kept = {"credential": {"type": "totp", "blob": seed, "user_id": alice.id}}
     assert alice.post(f"{V3}/credentials", kept).status == 201
     rules = {"multi_factor_auth_enabled": True, "multi_factor_auth_rules": [["password", "totp"]]}
     assert admin.patch(f"{V3}/users/{alice.id}", {"user": {"options": rules}}).status == 200
-    who = ("--os-username", "alice", "--os-user-domain-id", "default", "--os-password", "alice-pass-word")
-    where = ("--os-project-name", "blue", "--os-project-domain-id", "default")
-    both = ("--os-auth-type", "v3multifactor", "--os-auth-methods", "v3password", "--os-auth-methods", "v3totp")
+    auth = {
+        "auth_url": served.url + V3,
+        "username": "alice",
+        "user_domain_id": "default",
+        "password": "alice-pass-word",
+        "project_name": "blue",
+        "project_domain_id": "default",
+    }
+    both = {"auth_type": "v3multifactor", "auth_methods": ["v3password", "v3totp"], "auth": auth}
+    config = tmp_path / "clouds.yaml"
+    config.write_text(yaml.safe_dump({"clouds": {"both": both, "one": {"auth": auth}}}))
+
+    def asks(cloud: str, *more: str) -> "subprocess.CompletedProcess[str]":
+        show = ("token", "issue", "-f", "value", "-c", "user_id")
+        return served.openstack("--os-cloud", cloud, *more, *show, OS_CLIENT_CONFIG_FILE=str(config))
+
     code = totp.passcode(seed, totp._step(cloud.clock))
-    shown = served.openstack(
-        *both, *who, *where, "--os-passcode", code, "token", "issue", "-f", "value", "-c", "user_id"
-    )
+    shown = asks("both", "--os-passcode", code)
     assert shown.stdout.strip() == alice.id, shown
-    wrong = served.openstack(*both, *who, *where, "--os-passcode", "000000", "token", "issue")
-    assert wrong.returncode != 0
-    one = served.openstack("--os-auth-type", "v3password", *who, *where, "token", "issue")
-    assert "Additional authentications steps required" in one.stderr
+    assert asks("both", "--os-passcode", "000000").returncode != 0
+    refused = asks("one")
+    assert "Not all required auth rules were satisfied" in refused.stderr, refused

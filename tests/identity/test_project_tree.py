@@ -64,7 +64,9 @@ def test_a_tree_is_changed_as_a_whole_or_not_at_all(cloud: Bed, admin: User, ali
     assert (domain.status, "acts as a domain" in domain.text) == (400, True)
 
 
-@pytest.mark.parametrize("body", [{}, {"project": {}}, {"project": {"enabled": "no"}}, {"project": {"name": "x"}}])
+@pytest.mark.parametrize(
+    "body", [{}, {"project": {}}, {"project": {"enabled": "no"}}, {"project": {"name": "x"}}]
+)
 def test_a_switch_says_only_whether_it_is_on(cloud: Bed, admin: User, body: object) -> None:
     assert admin.patch(f"{V3}/projects/{made(admin, 'a')}/cascade", body).status == 400
 

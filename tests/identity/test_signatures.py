@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -20,12 +19,12 @@ URL = "https://ec2.example:8788/"
 
 
 @pytest.fixture
-def key(cloud: Bed, alice: User) -> Iterator[Credentials]:
+def key(cloud: Bed, alice: User) -> Credentials:
     # The signer takes the machine's time, so the cloud has it too.
     cloud.clock._now = datetime.now(UTC).replace(tzinfo=None)
     made = alice.post(f"{V3}/users/{alice.id}/credentials/OS-EC2", {"tenant_id": alice.project_id})
     shown = made.json["credential"]
-    yield Credentials(shown["access"], shown["secret"])
+    return Credentials(shown["access"], shown["secret"])
 
 
 def asked(bed: Bed, key: Credentials, request: AWSRequest, signature: str, **more: Any) -> Answer:
@@ -140,7 +139,10 @@ def test_s3(cloud: Bed, alice: User, key: Credentials, version: int) -> None:
     assert _is_alice(got, alice)
     other = base64.urlsafe_b64encode(signer.signed.replace("PUT", "GET").encode() + b" ").decode()
     assert cloud.admin.post(f"{V3}/s3tokens", {"credentials": {**sent, "token": other}}).status == 401
-    assert cloud.admin.post(f"{V3}/s3tokens", {"credentials": {**sent, "token": "\u00e9"}}).status in (400, 401)
+    assert cloud.admin.post(f"{V3}/s3tokens", {"credentials": {**sent, "token": "\u00e9"}}).status in (
+        400,
+        401,
+    )
 
 
 def test_a_key_is_no_more_than_its_user(cloud: Bed, admin: User, alice: User, key: Credentials) -> None:

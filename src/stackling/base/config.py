@@ -104,6 +104,9 @@ class Identity(Section, frozen=True):
         Annotated[int, Meta(ge=3)],
         _says("Keys kept for tokens: the next, the primary, and old ones that still validate."),
     ] = 4
+    allow_rescope_scoped_token: Annotated[
+        bool, _says("A token with a scope may be exchanged for one with another.")
+    ] = True
     key_rotation_hours: Annotated[
         int,
         Meta(ge=0),

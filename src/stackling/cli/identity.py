@@ -60,7 +60,7 @@ def bootstrap(
     What is there stays. The administrator is enabled and gets the role admin on the project admin and on the system;
     with a new password also logins that failed and second factors are forgotten, and the tokens so far end.
     """
-    from stackling.boot import credentials
+    from stackling.boot import credentials, server
     from stackling.identity.actions import bootstrap as actions
 
     config = (setting or Setting()).config
@@ -73,6 +73,8 @@ def bootstrap(
         word = secrets.token_urlsafe(18)
     with _opened(config) as cloud:
         actions.restore(cloud, word)
+        if config.api.tls:
+            server.certificate(config)  # whose CA the clients are told of
         credentials.write(config)
     where = Path(config.paths.config_dir)
     print(

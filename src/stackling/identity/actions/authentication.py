@@ -122,6 +122,8 @@ def _by_token(cloud: Cloud, part: ByToken) -> Proof:
         ) from None  # upstream's one login that isn't 401
     if found.payload.trust or found.payload.access_token or found.payload.certificate:
         raise Forbidden("A token that stands for somebody else can't be exchanged for another.")
+    if found.payload.scope != token.UNSCOPED and not cloud.config.identity.allow_rescope_scoped_token:
+        raise Forbidden("You are not authorized to perform the requested action: rescope a scoped token.")
     methods = [*found.payload.method_names, "token"]
     proof = Proof(found.payload.user_id, list(dict.fromkeys(methods)), found.payload.expires_at, found)
     if found.payload.provider:
