@@ -109,7 +109,7 @@ class Audit:
             return
         act.target_id = act.target_id or made_id
         failed = status >= 400
-        if act.recorded is None and (act.always or status in (401, 403)):
+        if act.recorded is None and (status in (401, 403) or (act.always and not failed)):
             with self._db.begin() as tx:
                 self.record(tx, act, status=status if failed else None)
         elif act.recorded is not None and (failed or made_id):
@@ -172,7 +172,7 @@ def cadf(row: Row) -> dict[str, Any]:
         "outcome": row.outcome,
         "initiator": {
             "typeURI": "service/security/account/user",
-            "id": row.user_id or "unknown",
+            "id": row.user_id or ("unknown" if row.path else "stackling"),  # its own schedule or command
             "name": row.user_name,
             **{k: v for k, v in user.items() if v is not None},
             **({"host": {"address": row.address}} if row.address else {}),
