@@ -113,6 +113,9 @@ def test_refusals_of_policy_are_kept_and_mistakes_are_not(cloud: Bed, admin: Use
     event = latest(admin)
     assert (event["action"], event["outcome"], event["reason"]["reasonCode"]) == ("delete", "failure", "403")
     assert (event["initiator"]["id"], event["target"]["id"]) == (alice.id, admin.id)
+    long = "x" * 300
+    assert alice.delete(f"{V3}/users/{long}").status == 403
+    assert latest(admin)["target"]["id"] == long[:255]
     before = len(events(admin))
     assert admin.post(f"{V3}/users", {"user": {}}).status == 400
     assert admin.delete(f"{V3}/users/nobody").status == 404
@@ -165,6 +168,8 @@ def test_no_secret_is_in_the_table(cloud: Bed, admin: User, alice: User) -> None
     cred = alice.post(
         f"{V3}/users/{alice.id}/application_credentials", {"application_credential": {"name": "ci"}}
     ).json["application_credential"]
+    made = latest(admin)["target"]
+    assert made == {"typeURI": "data/security/application_credential", "id": cred["id"]}
     body = {"methods": ["application_credential"]}
     part = {"id": cred["id"], "secret": cred["secret"]}
     auth = {"auth": {"identity": {**body, "application_credential": part}}}

@@ -68,7 +68,8 @@ def test_a_client_gets_a_token_by_its_secret(cloud: Bed, alice: User, client: di
     shown = cloud.nobody.get(f"{V3}/auth/tokens", headers={**bearer, "X-Subject-Token": text}).json["token"]
     assert (shown["user"]["id"], shown["project"]["id"]) == (alice.id, alice.project_id)
     assert [r["name"] for r in shown["roles"]] == ["reader"]
-    assert cloud.nobody.get("/compute/v2.1/servers", headers=bearer).status == 200
+    for path in ("/compute/v2.1/servers", f"{V3}/auth/catalog", f"{V3}/auth/projects"):
+        assert cloud.nobody.get(path, headers=bearer).status == 200
     assert cloud.nobody.get("/compute/v2.1/servers", headers={"Authorization": "Bearer x"}).status == 401
     in_body = {**GRANT, "client_id": client["id"], "client_secret": client["secret"]}
     assert ask(cloud, in_body).status == 200

@@ -107,7 +107,7 @@ class Audit:
         act, self._here.act = self._act, None
         if act is None:
             return
-        act.target_id = act.target_id or made_id
+        act.target_id = made_id or act.target_id
         failed = status >= 400
         if act.recorded is None and (status in (401, 403) or (act.always and not failed)):
             with self._db.begin() as tx:
@@ -116,7 +116,8 @@ class Audit:
             outcome = {"outcome": "failure", "reason": status} if failed else {}
             with self._db.begin() as tx:
                 same = event.c.id == act.recorded
-                tx.execute(sa.update(event).where(same).values(target_id=act.target_id, **outcome))
+                target = _cut("target_id", act.target_id)
+                tx.execute(sa.update(event).where(same).values(target_id=target, **outcome))
 
     # -- any act ---------------------------------------------------------------------------------------------------
 
@@ -125,7 +126,7 @@ class Audit:
         if not self._days:
             return
         act.recorded = str(uuid.uuid4())
-        values = {k: v for k, v in msgspec.structs.asdict(act).items() if k not in ("always", "recorded")}
+        values = {k: _cut(k, v) for k, v in msgspec.structs.asdict(act).items() if k in event.c}
         outcome = "success" if status is None else "failure"
         tx.execute(
             event.insert().values(
@@ -143,6 +144,12 @@ class Audit:
                 tx.execute(sa.delete(event).where(event.c.number.in_(numbers)))
             if len(numbers) < _AT_ONCE:
                 return
+
+
+def _cut(column: str, value: str | None) -> str | None:
+    """What is in a path or header may be longer than any id."""
+    longest = getattr(event.c[column].type, "length", None)
+    return value[:longest] if value is not None and longest else value
 
 
 def listing(

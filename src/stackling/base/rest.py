@@ -18,8 +18,7 @@ import sqlalchemy as sa
 from falcon import Request, Response
 from msgspec import Struct
 
-from stackling.base import access_rule, log, peer
-from stackling.base.audit import Act
+from stackling.base import access_rule, audited, log, peer
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.errors import (
@@ -122,6 +121,11 @@ def bearer(req: Request) -> str | None:
     """The token in the header `Authorization`: one of ours (RFC 6750), or an identity provider's."""
     kind, _, text = (req.get_header("Authorization") or "").partition(" ")
     return text.strip() if kind.lower() == "bearer" and text.strip() else None
+
+
+def token_of(req: Request) -> str | None:
+    """The text of the caller's token."""
+    return req.get_header("X-Auth-Token") or bearer(req)
 
 
 def version(req: Request) -> Version:
@@ -370,7 +374,7 @@ class _Outer:
             legacy = req.get_header(service.versions.legacy) if service.versions.legacy else None
             context.version = service.versions.lowest  # what an error about the version itself is sent with
             context.version = service.versions.asked(req.get_header("OpenStack-API-Version"), legacy)
-        token = req.get_header("X-Auth-Token") or bearer(req)
+        token = token_of(req)
         if token:
             try:
                 context.caller = self._bearer(req, token)
@@ -410,7 +414,9 @@ class _Outer:
             raise Unauthorized("The request you have made requires authentication.")
         if not getattr(resource, "public", False):
             self._within_access_rules(req)
-        self._audit(req, resource, params)
+        act = audited.act_of(req, resource, params, self.cloud.config.api)
+        if act is not None:
+            self.cloud.audit.begin(act)
         inside = req.context.project_in_path
         who = req.context.caller
         if (
@@ -423,33 +429,6 @@ class _Outer:
             raise BadRequest(
                 f"Malformed request URL: URL's project_id '{inside}' doesn't match Context's project_id '{who.project_id}'"
             )
-
-    def _audit(self, req: Request, resource: object, params: dict[str, Any]) -> None:
-        """Begin the act that this request is, if it is one: any change in identity, administrators' elsewhere, logins.
-
-        A resource names what is no change by its method in `audited`: `{"POST": "authenticate"}`.
-        """
-        action = getattr(resource, "audited", {}).get(req.method)
-        service, who = req.context.service, req.context.caller
-        changes = req.method in _ACTIONS and service is not None and who is not None
-        if not action and not (changes and (service.name == "identity" or who.is_admin)):
-            return
-        words = [w for w in (req.uri_template or "").split("/") if w and not w.startswith("{")]
-        act = Act(
-            action=action or _ACTIONS[req.method],
-            always=bool(action),
-            service=service.name if service else "cloud",
-            target_type=_target_type(service.name if service else "cloud", words[-1] if words else ""),
-            target_id=next(reversed(params.values()), None),
-            address=peer.address(req, self.cloud.config.api),
-            method=req.method,
-            path=req.env["stackling.path"],
-            request_id=req.context.request_id,
-        )
-        if who is not None and not action:
-            act.user_id, act.user_name, act.project_id = who.user_id, who.user_name, who.project_id
-            act.domain_id = who.domain_id or who.user_domain_id
-        self.cloud.audit.begin(act)
 
     def _within_access_rules(self, req: Request) -> None:
         """An application credential with access rules is nobody to every call that none of them names."""
@@ -477,7 +456,7 @@ class _Outer:
                 resp.set_header("Vary", ", ".join(vary))
             if service.headers:
                 service.headers(req, resp)
-        self.cloud.audit.end(int(str(resp.status)[:3]), _made_id(resp))
+        self.cloud.audit.end(int(str(resp.status)[:3]), audited.made_id(resp))
         took = time.perf_counter() - context.started
         name = service.name if service else "-"
         status = str(resp.status)[:3]
@@ -528,26 +507,6 @@ class _Outer:
             resp.content_type, resp.text = made.content_type, made.text
         else:
             resp.content_type, resp.data = made.content_type, msgspec.json.encode(made.body)
-
-
-_ACTIONS = {"POST": "create", "PUT": "update", "PATCH": "update", "DELETE": "delete"}
-_ACCOUNTS = ("user", "group", "project", "domain")
-
-
-def _target_type(service: str, word: str) -> str:
-    """CADF's taxonomy for what stands last in a path: `users` of identity is `data/security/account/user`."""
-    noun = word[:-3] + "y" if word.endswith("ies") else word.removesuffix("s")
-    if service != "identity":
-        return f"service/{service}/{noun}"
-    return f"data/security/{'account/' if noun in _ACCOUNTS else ''}{noun}"
-
-
-def _made_id(resp: Response) -> str | None:
-    """The id of what a request has made, as its answer tells it."""
-    media = resp.media if str(resp.status)[:3] in ("201", "202") else None
-    inner = next(iter(media.values()), None) if isinstance(media, dict) and len(media) == 1 else media
-    found = inner.get("id") if isinstance(inner, dict) else None
-    return found if isinstance(found, str) else None
 
 
 def _below(path: str, prefix: str) -> bool:

@@ -117,7 +117,7 @@ class Catalog(Resource):
 
     def on_get(self, req: Request, resp: Response) -> None:
         rest.caller(req)
-        found = token.tokens(self.cloud).look(req.get_header("X-Auth-Token") or "")
+        found = token.tokens(self.cloud).look(rest.token_of(req) or "")
         resp.media = {"catalog": found.catalog or [], "links": {"self": rest.self_url(req, self.cloud)}}
 
 
