@@ -5,6 +5,7 @@ Two clouds fit in one process, which is how the tests run.
 
 from typing import Any, TypeVar, cast
 
+from stackling.base.audit import Audit
 from stackling.base.clock import Clock
 from stackling.base.config import Config
 from stackling.base.db import Database
@@ -15,7 +16,7 @@ T = TypeVar("T")
 
 
 class Cloud:
-    """Configuration, clock, database, policy, and the drivers that were plugged in at boot."""
+    """Configuration, clock, database, policy, audit, and the drivers that were plugged in at boot."""
 
     def __init__(
         self, config: Config, database: Database, policy: Policy, clock: Clock | None = None
@@ -24,6 +25,7 @@ class Cloud:
         self.db = database
         self.policy = policy
         self.clock = clock or Clock()
+        self.audit = Audit(database, self.clock, config.audit.days)
         self._drivers: dict[tuple[type, str], Any] = {}
 
     def plug(self, protocol: type[T], driver: T, *, host: str = "") -> None:

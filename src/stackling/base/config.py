@@ -58,6 +58,18 @@ class Api(Section, frozen=True):
     max_body_mib: Annotated[
         Positive, _says("Largest JSON body accepted, MiB. Image data is not counted.")
     ] = 1
+    trusted_proxies: Annotated[
+        list[str],
+        _says(
+            "Addresses or networks of reverse proxies whose X-Forwarded-For and client_certificate_header are believed."
+        ),
+    ] = field(default_factory=list)
+    client_certificate_header: Annotated[
+        str,
+        _says(
+            "Header in which those proxies pass on the TLS client certificate they checked, URL-encoded PEM or RFC 9440. Empty: none."
+        ),
+    ] = ""
 
 
 class DatabaseOptions(Section, frozen=True):
@@ -84,10 +96,35 @@ class Identity(Section, frozen=True):
     ] = "RegionOne"
     admin_name: Annotated[str, _says("Name of the first administrator.")] = "admin"
     token_lifetime: Annotated[Positive, _says("Seconds a token lives.")] = 3600
+    token_provider: Annotated[
+        typing.Literal["fernet", "jws"],
+        _says("Form of new tokens; those of the other form stay valid until they expire."),
+    ] = "fernet"
     fernet_keys: Annotated[
         Annotated[int, Meta(ge=3)],
         _says("Keys kept for tokens: the next, the primary, and old ones that still validate."),
     ] = 4
+    allow_rescope_scoped_token: Annotated[
+        bool, _says("A token with a scope may be exchanged for one with another.")
+    ] = True
+    key_rotation_hours: Annotated[
+        int,
+        Meta(ge=0),
+        _says("Hours after which the keys of tokens and receipts are rotated; 0: by command only."),
+    ] = 24
+    logins_per_user: Annotated[
+        int, Meta(ge=0), _says("Logins a minute for one user name, right or wrong; 0: any number.")
+    ] = 0
+    logins_per_address: Annotated[
+        int, Meta(ge=0), _says("Logins a minute from one address (IPv6: /64); 0: any number.")
+    ] = 0
+    oauth2_methods: Annotated[
+        list[typing.Literal["client_secret_basic", "tls_client_auth"]],
+        _says("How OAuth2 clients may prove themselves."),
+    ] = field(default_factory=lambda: ["client_secret_basic", "tls_client_auth"])
+    oauth2_mapping: Annotated[
+        str, _says("Mapping that says which user an OAuth2 client certificate belongs to.")
+    ] = "oauth2_mapping"
     hash_memory_kib: Annotated[
         Annotated[int, Meta(ge=8192)],
         _says("argon2id memory for password hashes, KiB (OWASP: 12288 with 3 passes, or 19456 with 2)."),
@@ -128,6 +165,10 @@ class Identity(Section, frozen=True):
     disable_inactive_days: Annotated[
         int, Meta(ge=0), _says("Days without a login that lock a user out; 0: never.")
     ] = 0
+
+
+class Audit(Section, frozen=True):
+    days: Annotated[int, Meta(ge=0), _says("Days that audit events are kept; 0: none are recorded.")] = 90
 
 
 class Image(Section, frozen=True):
@@ -265,6 +306,7 @@ class Config(Section, frozen=True):
     database: DatabaseOptions = DatabaseOptions()
     log: Log = Log()
     identity: Identity = Identity()
+    audit: Audit = Audit()
     image: Image = Image()
     compute: Compute = Compute()
     network: Network = Network()

@@ -81,11 +81,16 @@ class Database:
         self._watching = threading.Lock()
         self._watch: sqlite3.Connection | None = None
         self._write_engine: Any = self.engine
+        self._before: list[Callable[[Tx], None]] = []
         self._after: list[Callable[[set[str]], None]] = []
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", lambda c, _: _sqlite_connect(c, durable))
             sa.event.listen(self.engine, "begin", _sqlite_begin)
             self._write_engine = self.engine.execution_options(stackling_write=True)
+
+    def before_commit(self, join: Callable[[Tx], None]) -> None:
+        """Have `join` write its own into each transaction that is about to be committed."""
+        self._before.append(join)
 
     def after_commit(self, hear: Callable[[set[str]], None]) -> None:
         """Have `hear` called with the notes of each committed transaction that left some."""
@@ -105,15 +110,21 @@ class Database:
                     with self._write_engine.connect() as tx, tx.begin():
                         tx.info["notes"] = notes
                         yield tx
+                        self._join(tx)
                 finally:
                     self._writer = None
         else:
             with self._write_engine.connect() as tx, tx.begin():
                 tx.info["notes"] = notes
                 yield tx
+                self._join(tx)
         if notes:
             for hear in self._after:
                 hear(notes)
+
+    def _join(self, tx: Tx) -> None:
+        for join in self._before:
+            join(tx)
 
     @contextmanager
     def read(self) -> Iterator[Tx]:

@@ -6,6 +6,7 @@ Handlers are Falcon resources: decode with `body`, call one action, encode.
 
 import copy
 import errno
+import hmac
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +19,7 @@ import sqlalchemy as sa
 from falcon import Request, Response
 from msgspec import Struct
 
-from stackling.base import access_rule, db, log
+from stackling.base import access_rule, audited, db, log, peer
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.errors import (
@@ -116,6 +117,17 @@ def caller(req: Request) -> Caller:
     if req.context.caller is None:
         raise Unauthorized("The request you have made requires authentication.")
     return cast(Caller, req.context.caller)
+
+
+def bearer(req: Request) -> str | None:
+    """The token in the header `Authorization`: one of ours (RFC 6750), or an identity provider's."""
+    kind, _, text = (req.get_header("Authorization") or "").partition(" ")
+    return text.strip() if kind.lower() == "bearer" and text.strip() else None
+
+
+def token_of(req: Request) -> str | None:
+    """The text of the caller's token."""
+    return req.get_header("X-Auth-Token") or bearer(req)
 
 
 def version(req: Request) -> Version:
@@ -364,12 +376,10 @@ class _Outer:
             legacy = req.get_header(service.versions.legacy) if service.versions.legacy else None
             context.version = service.versions.lowest  # what an error about the version itself is sent with
             context.version = service.versions.asked(req.get_header("OpenStack-API-Version"), legacy)
-        token = req.get_header("X-Auth-Token")
+        token = token_of(req)
         if token:
             try:
-                context.caller = copy.copy(
-                    self.authenticate(token)
-                )  # the authenticator's own serves other requests too
+                context.caller = self._bearer(req, token)
                 context.caller.request_id = context.request_id
             except Unauthorized:
                 context.caller = None  # public routes answer; all others say 401 in process_resource
@@ -381,6 +391,14 @@ class _Outer:
             below = req.path[len(service.prefix) :]
             if below.count("/") > 1 or below[:2] not in ("", "/v"):  # version documents are the exception
                 raise falcon.HTTPRouteNotFound()
+
+    def _bearer(self, req: Request, token: str) -> Caller:
+        found = copy.copy(self.authenticate(token))  # the authenticator's own serves other requests too
+        if found.certificate:
+            shown = peer.thumbprint(peer.certificate(req, self.cloud.config.api))
+            if not hmac.compare_digest(found.certificate, shown):
+                raise Unauthorized(detail="the token is bound to another client certificate")
+        return found
 
     def _strip_project(self, req: Request, service: Service) -> None:
         root = service.prefix + service.version_root
@@ -398,6 +416,9 @@ class _Outer:
             raise Unauthorized("The request you have made requires authentication.")
         if not getattr(resource, "public", False):
             self._within_access_rules(req)
+        act = audited.act_of(req, resource, params, self.cloud.config.api)
+        if act is not None:
+            self.cloud.audit.begin(act)
         inside = req.context.project_in_path
         who = req.context.caller
         if (
@@ -437,6 +458,7 @@ class _Outer:
                 resp.set_header("Vary", ", ".join(vary))
             if service.headers:
                 service.headers(req, resp)
+        self.cloud.audit.end(int(str(resp.status)[:3]), audited.made_id(resp))
         took = time.perf_counter() - context.started
         name = service.name if service else "-"
         status = str(resp.status)[:3]

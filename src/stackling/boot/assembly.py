@@ -40,8 +40,9 @@ def machines() -> list[Machine]:
 
 
 def load_tables() -> None:
-    """Have every table hang on `db.metadata`: the jobs' comes with its module, the services' with their rooms."""
-    import_module("stackling.base.jobs")
+    """Have every table hang on `db.metadata`: those of `base` come with its modules, the services' with their rooms."""
+    for module in ("audit", "jobs"):
+        import_module(f"stackling.base.{module}")
     for service in SERVICES:
         _room(service, "state")
 
@@ -63,7 +64,8 @@ def prepare(cloud: Cloud) -> None:
 def application(cloud: Cloud, extra: Iterable[tuple[str, object]] = ()) -> Callable[..., Any]:
     """The WSGI app of all services, and `extra` routes beside them."""
     authenticate = _room("identity", "actions.token").authenticator(cloud)
-    return rest.application(cloud, services(), authenticate, extra=[("/", Root(cloud)), *extra])
+    ours = [("/", Root(cloud)), *_room("identity", "api.audit").routes(cloud), *extra]
+    return rest.application(cloud, services(), authenticate, extra=ours)
 
 
 class Root:

@@ -3,7 +3,9 @@
 import json
 import ssl
 import urllib.error
+import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from typing import Any
 
 from stackling.base.config import Config
@@ -13,6 +15,20 @@ from stackling.cli.setting import Trouble, running
 
 def ask(config: Config, method: str, path: str) -> Any:
     """The JSON answer to one request with the administrator's token. Raises Trouble when there is none."""
+    return _send(config, method, path, None, _login(config))[1]
+
+
+def pages(config: Config, path: str) -> Iterator[Any]:
+    """The JSON answers of a list in pages, from the one at `path` on. Raises Trouble as `ask` does."""
+    token = _login(config)
+    while path:
+        answer = _send(config, "GET", path, None, token)[1]
+        yield answer
+        there = urllib.parse.urlsplit(answer.get("next") or "")
+        path = f"{there.path}?{there.query}" if there.path else ""
+
+
+def _login(config: Config) -> str:
     if running(config) is None:
         raise Trouble("the cloud is not running; start it with `stackling up`")
     try:
@@ -22,8 +38,7 @@ def ask(config: Config, method: str, path: str) -> Any:
     user = {"name": values["OS_USERNAME"], "domain": {"id": "default"}, "password": values["OS_PASSWORD"]}
     scope = {"project": {"name": values["OS_PROJECT_NAME"], "domain": {"id": "default"}}}
     auth = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
-    token, _ = _send(config, "POST", "/identity/v3/auth/tokens", auth, "")
-    return _send(config, method, path, None, token)[1]
+    return _send(config, "POST", "/identity/v3/auth/tokens", auth, "")[0]
 
 
 def _send(config: Config, method: str, path: str, body: Any, token: str) -> tuple[str, Any]:

@@ -7,7 +7,7 @@ from cyclopts import App
 
 from stackling import __version__
 from stackling.base.config import ConfigError
-from stackling.cli import config, docs, doctor, down, env, policy, status, up
+from stackling.cli import audit, config, docs, doctor, down, env, identity, policy, status, up
 from stackling.cli.setting import Trouble
 
 app = App(
@@ -24,6 +24,8 @@ app.command(env.env)
 app.command(config.config)
 app.command(policy.app)
 app.command(docs.app)
+app.command(identity.app)
+app.command(audit.app)
 app.register_install_completion_command()
 
 

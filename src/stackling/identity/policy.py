@@ -266,7 +266,15 @@ _CLOUD = frozenset(
     "create_registered_limits", "update_registered_limit", "delete_registered_limit",
 }  # fmt: skip
 
+AUDIT = "audit:list"
+
 RULES = [
+    Rule(
+        AUDIT,
+        "role:admin or (role:reader and system_scope:all)",
+        "May read audit events.",
+        ("system", "project"),
+    ),
     Rule("admin_required", "role:admin or is_admin:1", "Who may do everything in identity.", _ANY),
     Rule("service_role", "role:service", "Other services of the cloud.", _ANY),
     Rule(

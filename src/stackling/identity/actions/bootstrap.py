@@ -3,13 +3,16 @@
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
-from stackling.base import db, ids
+from stackling.base import db, ids, jobs
+from stackling.base.audit import Act
 from stackling.base.cloud import Cloud
 from stackling.base.db import Tx
-from stackling.identity.actions import keys, limit, secret
+from stackling.base.errors import NotFound
+from stackling.identity.actions import keys, limit, password, secret
 from stackling.identity.state import project as projects
 from stackling.identity.state import revision
 from stackling.identity.state import user as users
@@ -34,8 +37,11 @@ INTERFACES = ("public", "internal", "admin")
 
 def bootstrap(tx: Tx, cloud: Cloud) -> None:
     """Make what is missing. What an administrator changed stays as it is, except that the catalog follows the URL."""
-    keys.repository(cloud, keys.TOKENS).setup()
-    keys.repository(cloud, keys.CREDENTIALS).setup()
+    for name in (keys.TOKENS, keys.CREDENTIALS, keys.RECEIPTS):
+        keys.repository(cloud, name).setup(cloud.clock.now())
+    if cloud.config.identity.token_provider == "jws":
+        keys.signatures(cloud).setup(cloud.clock.now())
+    jobs.ensure(tx, "identity.housekeeping", "all", now=cloud.clock.now())
     db.lock(tx, "identity.bootstrap")
     limit.check_trees(tx, cloud)
     changed = _domain(tx)
@@ -122,23 +128,83 @@ def _projects_and_admin(tx: Tx, cloud: Cloud, roles: dict[str, str]) -> bool:
     tx.execute(
         users.password.insert().values(user_id=user_id, hash=digest, created_at=now, self_service=False)
     )
-    for kind, target_id in (("project", made["admin"]), (SYSTEM, SYSTEM)):
-        tx.execute(
-            assignment.insert().values(
-                actor="user",
-                actor_id=user_id,
-                target=kind,
-                target_id=target_id,
-                role_id=roles["admin"],
-                inherited=False,
-            )
-        )
+    _make_admin(tx, user_id, made["admin"], roles["admin"])
     return True
+
+
+def restore(cloud: Cloud, new_password: str | None = None) -> None:
+    """Let the administrator in again: enabled, with the role admin, and with `new_password` if there is one.
+
+    A new password is kept in the file that `admin_password` reads, ends the tokens so far, and makes forget what
+    keeps him out besides: failed logins, second factors, an end of the password.
+    """
+    table = users.user
+    digest = secret.digest(cloud, new_password) if new_password is not None else ""
+    with cloud.db.begin() as tx:
+        bootstrap(tx, cloud)
+        admin = users.find_by_name(tx, cloud.config.identity.admin_name, DEFAULT_DOMAIN)
+        if admin is None:
+            raise NotFound(f"Could not find user: {cloud.config.identity.admin_name}.")
+        domain = projects.project.c.id == DEFAULT_DOMAIN
+        tx.execute(sa.update(projects.project).where(domain).values(enabled=True))
+        values: dict[str, Any] = {"enabled": True}
+        if new_password is not None:
+            options = {k: v for k, v in admin.options.items() if not k.startswith("multi_factor_auth")}
+            values |= {"options": options, "failed_logins": 0, "failed_at": None}
+        tx.execute(sa.update(table).where(table.c.id == admin.id).values(**values))
+        project_id = _admin_project(tx)
+        _make_admin(tx, admin.id, project_id, _roles(tx)["admin"])
+        if new_password is not None:
+            lasting = {"ignore_password_expiry": True, "ignore_change_password_upon_first_use": True}
+            password.put(tx, cloud, admin.id, digest, by_user=False, options=lasting)
+        revision.bump(tx)
+        act = Act(
+            action="update/bootstrap",
+            service="identity",
+            target_type="data/security/account/user",
+            target_id=admin.id,
+        )
+        cloud.audit.record(tx, act)
+    if new_password is not None:
+        _keep_password(cloud, new_password)
+
+
+def _admin_project(tx: Tx) -> str:
+    table = projects.project
+    here = (table.c.name == "admin", table.c.domain_id == DEFAULT_DOMAIN)
+    tx.execute(sa.update(table).where(*here).values(enabled=True))
+    return str(tx.execute(sa.select(table.c.id).where(*here)).scalar_one())
+
+
+def _make_admin(tx: Tx, user_id: str, project_id: str, role_id: str) -> None:
+    """The role admin on the administrators' project and on the system."""
+    for kind, target_id in (("project", project_id), (SYSTEM, SYSTEM)):
+        values = {
+            "actor": "user",
+            "actor_id": user_id,
+            "target": kind,
+            "target_id": target_id,
+            "role_id": role_id,
+            "inherited": False,
+        }
+        db.upsert(tx, assignment, values, {}, key=[c.name for c in assignment.primary_key])
+
+
+def _password_file(cloud: Cloud) -> Path:
+    return Path(cloud.config.paths.config_dir) / "admin-password"
+
+
+def _keep_password(cloud: Cloud, word: str) -> None:
+    path = _password_file(cloud)
+    fresh = path.with_name(f".{path.name}.new")
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
+        f.write(word + "\n")
+    fresh.replace(path)
 
 
 def admin_password(cloud: Cloud) -> str:
     """The password in the file that the administrator finds it in; the file is made with a random one at first."""
-    path = Path(cloud.config.paths.config_dir) / "admin-password"
+    path = _password_file(cloud)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -18,6 +18,7 @@ from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Error, Forbidden, NotFound
 from stackling.identity.actions import keys, named
 from stackling.identity.actions.permission import can, may
+from stackling.identity.state import credential as state
 from stackling.identity.state import project as projects
 from stackling.identity.state.credential import credential
 
@@ -33,13 +34,13 @@ class New(msgspec.Struct, kw_only=True):
 
 
 def encrypt(cloud: Cloud, plain: str) -> str:
-    _, primary = keys.repository(cloud, keys.CREDENTIALS).fernets()
+    primary = keys.fernets(cloud, keys.CREDENTIALS).primary
     return primary.encrypt(plain.encode()).decode()
 
 
 def decrypt(cloud: Cloud, kept: str) -> str:
     """Raises Error when the key it was encrypted with is gone from the repository."""
-    every, _ = keys.repository(cloud, keys.CREDENTIALS).fernets()
+    every = keys.fernets(cloud, keys.CREDENTIALS).every
     try:
         return every.decrypt(kept.encode()).decode()
     except InvalidToken:
@@ -49,17 +50,31 @@ def decrypt(cloud: Cloud, kept: str) -> str:
 
 
 def rotate_keys(cloud: Cloud) -> None:
-    """Make a new primary key, and encrypt every credential anew with it."""
+    """Make a new primary key, and encrypt every credential anew with it.
+
+    What a rotation that was cut short left behind is encrypted anew first, before its key could go.
+    """
+    with cloud.db.begin() as tx:
+        _encrypt_anew(tx, cloud)
+    with cloud.db.begin() as tx:
+        keys.rotate_credentials(tx, cloud)
+        _encrypt_anew(tx, cloud)
+
+
+def _encrypt_anew(tx: Tx, cloud: Cloud) -> None:
     from stackling.identity.actions import oidc  # which encrypts with what stands here
 
-    store = keys.repository(cloud, keys.CREDENTIALS)
-    store.rotate(3)
-    with cloud.db.begin() as tx:
-        every, _ = store.fernets()
-        for row in tx.execute(sa.select(credential.c.id, credential.c.blob)).all():
-            fresh = every.rotate(row.blob.encode()).decode()
-            tx.execute(sa.update(credential).where(credential.c.id == row.id).values(blob=fresh))
-        oidc.rotate_secrets(tx, cloud)
+    every = keys.fernets(cloud, keys.CREDENTIALS).every
+    for table, column in (
+        (credential, "blob"),
+        (state.consumer, "secret"),
+        (state.request_token, "secret"),
+        (state.access_token, "secret"),
+    ):
+        for row in tx.execute(sa.select(table.c.id, table.c[column].label("kept"))).all():
+            fresh = every.rotate(row.kept.encode()).decode()
+            tx.execute(sa.update(table).where(table.c.id == row.id).values({column: fresh}))
+    oidc.rotate_secrets(tx, cloud)
 
 
 def ec2_id(access: str) -> str:

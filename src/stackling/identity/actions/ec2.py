@@ -130,7 +130,7 @@ def _flat(params: dict[str, Any]) -> str:
 
 def _ec2_signature(secret: str, given: dict[str, Any]) -> str:
     """The signature that a request in `given` (host, verb, path, params, headers, body_hash) has with `secret`."""
-    params = {k: v for k, v in (given.get("params") or {}).items() if k != "Signature"}
+    params = {k: v for k, v in _texts(given, "params").items() if k != "Signature"}
     verb, host, path = (str(given.get(k) or "") for k in ("verb", "host", "path"))
     version = str(params.get("SignatureVersion", "4"))
     if version == "0":
@@ -152,9 +152,9 @@ def _ec2_signature(secret: str, given: dict[str, Any]) -> str:
 
 
 def _v4_signature(
-    secret: str, given: dict[str, Any], params: dict[str, Any], verb: str, host: str, path: str
+    secret: str, given: dict[str, Any], params: dict[str, str], verb: str, host: str, path: str
 ) -> str:
-    headers = {str(k).lower(): str(v) for k, v in (given.get("headers") or {}).items()}
+    headers = {k.lower(): v for k, v in _texts(given, "headers").items()}
     auth = headers.get("authorization", "")
     fields = dict(part.strip().partition("=")[::2] for part in auth.partition(" ")[2].split(","))
     scope_of = str(params.get("X-Amz-Credential") or fields.get("Credential", ""))
@@ -172,7 +172,7 @@ def _v4_signature(
             path,
             _flat(query if verb != "POST" or "X-Amz-Credential" in params else {}),
             "".join(
-                f"{name}:{(headers.get(name) or (host if name == 'host' else '')).strip()}\n"
+                f"{name}:{' '.join((headers.get(name) or (host if name == 'host' else '')).split())}\n"
                 for name in signed.split(";")
             ),
             signed,
@@ -226,14 +226,21 @@ def login(cloud: Cloud, caller: Caller, body: dict[str, Any], *, s3: bool) -> to
     return _issue(cloud, key)
 
 
+def _texts(given: dict[str, Any], name: str) -> dict[str, str]:
+    """The parameters or headers of a signed request. Raises BadRequest."""
+    found = given.get(name) or {}
+    if not isinstance(found, dict):
+        raise BadRequest(f"Invalid input for field/attribute {name}: it is an object.")
+    return {str(k): str(v) for k, v in found.items()}
+
+
 def _check_time(cloud: Cloud, given: dict[str, Any]) -> None:
-    params, headers = given.get("params") or {}, given.get("headers") or {}
-    text = (
-        params.get("Timestamp")
-        or params.get("X-Amz-Date")
-        or headers.get("X-Amz-Date")
-        or headers.get("x-amz-date")
-    )
+    params, headers = _texts(given, "params"), _texts(given, "headers")
+    if "Timestamp" in params and params.get("SignatureVersion", "4") in ("0", "1", "2"):
+        text: str | None = params["Timestamp"]
+    else:  # version 4 signs this one and may not sign a parameter of the other's name
+        lower = {name.lower(): value for name, value in headers.items()}
+        text = params.get("X-Amz-Date") or lower.get("x-amz-date")
     if text is None:
         return
     try:
@@ -255,6 +262,7 @@ def _issue(cloud: Cloud, key: Key) -> token.Token:
             ends = trust.expires_at if trust is not None else None
         if user is None or not user.enabled:
             raise Unauthorized(detail="the key's user is gone or disabled")
+        cloud.audit.initiator(user)
         return token.issue(
             tx,
             cloud,

@@ -40,7 +40,7 @@ def unproven(cloud: Cloud, user: Row, domain: Row, methods: list[str], rules: li
     now = cloud.clock.now()
     ends = now + LIFETIME
     payload = (_MARK, user.id, user.generation, methods, ends.isoformat())
-    _, primary = keys.repository(cloud, keys.TOKENS).fernets()
+    primary = keys.fernets(cloud, keys.RECEIPTS).primary
     receipt = primary.encrypt(msgspec.msgpack.encode(payload)).rstrip(b"=").decode()
     shown = {
         "methods": methods,
@@ -53,7 +53,7 @@ def unproven(cloud: Cloud, user: Row, domain: Row, methods: list[str], rules: li
 
 def proven(cloud: Cloud, receipt: str) -> tuple[str, int, list[str]]:
     """User, generation and methods that a receipt stands for. Raises Unauthorized."""
-    every, _ = keys.repository(cloud, keys.TOKENS).fernets()
+    every = keys.fernets(cloud, keys.RECEIPTS).every
     try:
         text = every.decrypt(receipt.encode("ascii") + b"=" * (-len(receipt) % 4))
         mark, user_id, generation, methods, ends = msgspec.msgpack.decode(

@@ -67,7 +67,7 @@ def read(tx: Tx, cloud: Cloud, idp_id: str) -> Options | None:
 
 def rotate_secrets(tx: Tx, cloud: Cloud) -> None:
     """Encrypt every client secret anew with the primary of the credential keys."""
-    every, _ = keys.repository(cloud, keys.CREDENTIALS).fernets()
+    every = keys.fernets(cloud, keys.CREDENTIALS).every
     for row in tx.execute(sa.select(provider_oidc)).all():
         secret = row.options.get("client_secret")
         if secret is not None:

@@ -31,6 +31,8 @@ def prove(cloud: Cloud, find: Callable[[Tx], Row | None], plain: str) -> str:
         domain = projects.find(tx, user.domain_id) if user is not None else None
     right = secret.matches(cloud, plain, kept.hash if kept is not None else None)
     now = cloud.clock.now()
+    if user is not None:
+        cloud.audit.initiator(user)
     if user is None or kept is None:
         raise Unauthorized(_REFUSED, detail="no such user, or one without a password")
     if _locked(cloud, user, now):
@@ -146,6 +148,7 @@ def change(cloud: Cloud, user_id: str, original: str, new: str) -> None:
         if user is not None:
             query = sa.select(password).where(password.c.user_id == user_id).order_by(password.c.id.desc())
             history = list(tx.execute(query))
+            cloud.audit.initiator(user)
     kept = history[0] if history else None
     right = secret.matches(cloud, original, kept.hash if kept is not None else None)
     if user is None or kept is None or not user.enabled:

@@ -243,7 +243,7 @@ def delete(tx: Tx, cloud: Cloud, caller: Caller, project_id: str) -> None:
         raise Forbidden(
             f"Cannot delete the project {row.id} since it is not a leaf in the hierarchy. Delete its subtree first."
         )
-    _forget(tx, row.id)
+    forget(tx, row.id)
 
 
 def delete_domain(tx: Tx, cloud: Cloud, caller: Caller, domain_id: str) -> None:
@@ -265,11 +265,12 @@ def delete_domain(tx: Tx, cloud: Cloud, caller: Caller, domain_id: str) -> None:
         forget_shadows(tx, idp_id)
     tx.execute(sa.delete(identity_provider).where(identity_provider.c.domain_id == row.id))
     for below in reversed(projects.descendants(tx, row.id)):
-        _forget(tx, below.id)
-    _forget(tx, row.id)
+        forget(tx, below.id)
+    forget(tx, row.id)
 
 
-def _forget(tx: Tx, project_id: str) -> None:
+def forget(tx: Tx, project_id: str) -> None:
+    """The project goes, with what identity keeps of it. Those below it must be gone."""
     tx.execute(sa.delete(assignment).where(assignment.c.target_id == project_id))
     tx.execute(sa.delete(credential.credential).where(credential.credential.c.project_id == project_id))
     tx.execute(sa.delete(credential.trust).where(credential.trust.c.project_id == project_id))

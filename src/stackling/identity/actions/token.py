@@ -1,9 +1,9 @@
-"""Tokens: what they hold, whether they still work, and who their bearer is.
+"""Tokens: issuing them, whether they still work, and ending them.
 
-A token is a Fernet message that names the user, the scope and the times; roles and names are looked up when it is
-shown. What was found is kept for each token, and believed for as long as `identity_revision` stays as it was, which is
-looked at before each use: whatever is revoked stops working at once in every process. With SQLite a known token costs
-no query while nothing is committed; with PostgreSQL it costs that one row, because news of it (LISTEN) would come late.
+What a token's text says is `token_format`'s, what it means `token_meaning`'s. What was found is kept for each token,
+and believed for as long as `identity_revision` stays as it was, which is looked at before each use: whatever is revoked
+stops working at once in every process. With SQLite a known token costs no query while nothing is committed; with
+PostgreSQL it costs that one row, because news of it (LISTEN) would come late.
 """
 
 import base64
@@ -11,141 +11,34 @@ import secrets
 import threading
 import weakref
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
-import msgspec
 import sqlalchemy as sa
-from cryptography.fernet import InvalidToken
 
 from stackling.base import db
-from stackling.base.clock import zulu_micros
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Database, Row, Tx
 from stackling.base.errors import NotFound, Unauthorized
-from stackling.base.statement import Statement
-from stackling.identity.actions import catalog, keys
-from stackling.identity.state import credential, grants, revision
-from stackling.identity.state import federated_user as federated_users
-from stackling.identity.state import project as projects
-from stackling.identity.state import user as users
-
-METHODS = (
-    "password",
-    "token",
-    "application_credential",
-    "totp",
-    "oauth1",
-    "mapped",
-    "external",
-    "trust",
-    "ec2credential",
-    "openid",
-    "saml2",
+from stackling.identity.actions import catalog
+from stackling.identity.actions.keys import EXPIRED_WINDOW
+from stackling.identity.actions.payload import (
+    DOMAIN,
+    METHODS,
+    PROJECT,
+    SYSTEM,
+    UNSCOPED,
+    Payload,
+    micros,
+    pack,
 )
-UNSCOPED, PROJECT, DOMAIN, SYSTEM = range(4)
-EXPIRED_WINDOW = timedelta(days=2)  # how long after its end `allow_expired` still shows a token
-_LONGEST = 2048
+from stackling.identity.actions.token_format import decode, encode
+from stackling.identity.actions.token_meaning import REFUSED, Token, read
+from stackling.identity.state import credential, revision
+
+__all__ = ["DOMAIN", "METHODS", "PROJECT", "SYSTEM", "UNSCOPED", "Payload", "Token", "Unauthorized"]
+
 _KEPT = 20_000  # tokens remembered a process
-
-_Id = Any  # bytes or str, which msgspec takes no union of: 32 hex digits travel as their 16 bytes
-
-
-class Payload(msgspec.Struct, array_like=True, frozen=True):
-    """What a token holds. Times are microseconds since 1970."""
-
-    user: _Id
-    generation: int
-    methods: tuple[int, ...]
-    issued: int
-    expires: int
-    audit: tuple[str, ...]
-    scope: int = UNSCOPED
-    target: _Id = ""
-    application_credential: _Id = ""
-    trust: _Id = ""
-    access_token: _Id = ""
-    provider: _Id = ""  # of identity, for a user who came from one
-    protocol: str = ""
-
-    @property
-    def user_id(self) -> str:
-        return _unpack(self.user)
-
-    @property
-    def idp_id(self) -> str:
-        return _unpack(self.provider)
-
-    @property
-    def target_id(self) -> str:
-        return _unpack(self.target)
-
-    @property
-    def issued_at(self) -> datetime:
-        return _when(self.issued)
-
-    @property
-    def expires_at(self) -> datetime:
-        return _when(self.expires)
-
-    @property
-    def method_names(self) -> list[str]:
-        return [METHODS[m] for m in self.methods]
-
-
-def _pack(id: str) -> _Id:
-    if len(id) == 32:
-        try:
-            packed = bytes.fromhex(id)
-        except ValueError:
-            return id
-        return packed if packed.hex() == id else id
-    return id
-
-
-def _unpack(id: _Id) -> str:
-    return id.hex() if isinstance(id, bytes) else id
-
-
-def _micros(when: datetime) -> int:
-    whole = when.replace(tzinfo=UTC)
-    return int(whole.timestamp()) * 1_000_000 + when.microsecond
-
-
-def _when(micros: int) -> datetime:
-    return datetime(1970, 1, 1) + timedelta(microseconds=micros)
-
-
-class Token(msgspec.Struct, kw_only=True):
-    """A token that works, with all that it means at the revision it was read at."""
-
-    text: str
-    payload: Payload
-    revision: int
-    caller: Caller
-    body: dict[str, Any]  # what the API shows, without the catalog
-    catalog: list[dict[str, Any]] | None = None
-    until: datetime | None = None  # when it means less: the first of the bearer's groups for a time is over
-    _encoded: dict[bool, bytes] = {}
-
-    @property
-    def subject(self) -> dict[str, Any]:
-        """The token as a policy's target."""
-        return {"target.token.user_id": self.caller.user_id}
-
-    def encoded(self, with_catalog: bool) -> bytes:
-        """The body of an answer that shows the token."""
-        made = self._encoded.get(with_catalog)
-        if made is None:
-            shown = self.body
-            if with_catalog and self.catalog is not None:
-                shown = {**self.body, "catalog": self.catalog}
-            made = self._encoded[with_catalog] = msgspec.json.encode({"token": shown})
-        return made
-
-
-_REFUSED = "The request you have made requires authentication."
 
 
 class Tokens:
@@ -162,19 +55,19 @@ class Tokens:
         """The token behind `text`. Raises Unauthorized when it does not work (any more)."""
         cloud = self._cloud()
         if cloud is None:
-            raise Unauthorized(_REFUSED, detail="the cloud is gone")
+            raise Unauthorized(REFUSED, detail="the cloud is gone")
         now = cloud.clock.now()
         latest = now - (EXPIRED_WINDOW if allow_expired else timedelta())
         kept = self._known.get(text)
-        payload = decode(cloud, text) if kept is None else kept.payload
+        known = kept is not None and kept.revision == self._revision_now(cloud.db)
+        payload = kept.payload if kept is not None and known else decode(cloud, text)
         if payload.expires_at <= latest:
-            raise Unauthorized(_REFUSED, detail="the token has expired")
-        fresh = kept is not None and (kept.until is None or kept.until > now)
-        if kept is not None and fresh and kept.revision == self._revision_now(cloud.db):
+            raise Unauthorized(REFUSED, detail="the token has expired")
+        if kept is not None and known and (kept.until is None or kept.until > now):
             return kept
         with cloud.db.read() as tx:
             number = revision.read(tx)  # before all else: what changes meanwhile has a higher one
-            found = read(tx, cloud, text, payload, number)
+            found = read(tx, cloud, text, payload, number, self.catalog)
         self._keep(found)
         return found
 
@@ -248,6 +141,7 @@ def issue(
     access_token_id: str = "",
     idp_id: str = "",
     protocol_id: str = "",
+    certificate: bytes = b"",
 ) -> Token:
     """A new token, whose meaning was looked up already. Raises Unauthorized when the scope is not the user's.
 
@@ -259,217 +153,27 @@ def issue(
         ends = min(ends, expires_at)
     audit = (new_audit_id(),) if parent_audit_id is None else (new_audit_id(), parent_audit_id)
     payload = Payload(
-        user=_pack(user.id),
+        user=pack(user.id),
         generation=user.generation,
         methods=tuple(METHODS.index(m) for m in methods),
-        issued=_micros(now),
-        expires=_micros(ends.replace(microsecond=0)),
+        issued=micros(now),
+        expires=micros(ends.replace(microsecond=0)),
         audit=audit,
         scope=scope,
-        target=_pack(target_id),
-        application_credential=_pack(application_credential_id),
-        trust=_pack(trust_id),
-        access_token=_pack(access_token_id),
-        provider=_pack(idp_id),
+        target=pack(target_id),
+        application_credential=pack(application_credential_id),
+        trust=pack(trust_id),
+        access_token=pack(access_token_id),
+        provider=pack(idp_id),
         protocol=protocol_id,
+        certificate=certificate,
     )
     number = revision.read(tx)
     # A look before it is given away: a token that would not work is not issued.
-    found = read(tx, cloud, "", payload, number)
+    found = read(tx, cloud, "", payload, number, tokens(cloud).catalog)
     found.text = encode(cloud, payload)
     tokens(cloud)._keep(found)
     return found
-
-
-def encode(cloud: Cloud, payload: Payload) -> str:
-    _, primary = keys.repository(cloud, keys.TOKENS).fernets()
-    made = primary.encrypt_at_time(msgspec.msgpack.encode(payload), payload.issued // 1_000_000)
-    return made.rstrip(b"=").decode()
-
-
-_decoder = msgspec.msgpack.Decoder(Payload)
-
-
-def decode(cloud: Cloud, text: str) -> Payload:
-    """What the token holds. Raises Unauthorized when none of the cloud's keys made it."""
-    if len(text) > _LONGEST:
-        raise Unauthorized(_REFUSED, detail="the token is too long")
-    every, _ = keys.repository(cloud, keys.TOKENS).fernets()
-    try:
-        return _decoder.decode(every.decrypt(text.encode("ascii") + b"=" * (-len(text) % 4)))
-    except (InvalidToken, UnicodeEncodeError, msgspec.DecodeError, ValueError):
-        raise Unauthorized(_REFUSED, detail="no key of this cloud made the token") from None
-
-
-def _refuse(detail: str) -> Unauthorized:
-    return Unauthorized(_REFUSED, detail=detail)
-
-
-def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int) -> Token:
-    """What `payload` means now. Raises Unauthorized when it means nothing any more."""
-    if _REVOKED.first(tx, audit_id=payload.audit[0]):
-        raise _refuse("the token was revoked")
-    found = _USER.first(tx, user_id=payload.user_id)
-    if found is None or not found.enabled or not found.domain_enabled:
-        raise _refuse("the user is gone or disabled")
-    if found.generation != payload.generation:
-        raise _refuse("the user's tokens were revoked")
-    bearer = found
-    trusted: Row | None = None
-    if payload.trust:
-        trusted = credential.find_trust(tx, _unpack(payload.trust))
-        if trusted is None or (trusted.expires_at and trusted.expires_at <= cloud.clock.now()):
-            raise _refuse("the trust is gone")
-        trustor = _USER.first(tx, user_id=trusted.trustor_user_id)
-        if trustor is None or not trustor.enabled or not trustor.domain_enabled:
-            raise _refuse("the trustor is gone or disabled")
-        _check_origin(federated_users.providers_of(tx, trustor.id))
-        if trusted.impersonation:
-            bearer = trustor
-    user = {
-        "id": bearer.id,
-        "name": bearer.name,
-        "domain": {"id": bearer.domain_id, "name": bearer.domain_name},
-    }
-    user["password_expires_at"] = _bare(_password_end(tx, bearer.id))
-    now = cloud.clock.now()
-    origin = federated_users.providers_of(tx, found.id)
-    _check_origin(origin)
-    if payload.provider:
-        idp_id = _unpack(payload.provider)
-        if not any((o.idp_id, o.protocol_id, o.enabled) == (idp_id, payload.protocol, True) for o in origin):
-            raise _refuse("the user's identity provider is gone or disabled")
-        user["OS-FEDERATION"] = {
-            "groups": [{"id": g} for g in federated_users.groups_of(tx, found.id, idp_id, now)],
-            "identity_provider": {"id": idp_id},
-            "protocol": {"id": payload.protocol},
-        }
-    body: dict[str, Any] = {"methods": payload.method_names, "user": user}
-    caller: dict[str, Any] = {}
-    where: grants.Reach | None = None
-    if payload.scope == PROJECT:
-        project = _PROJECT.first(tx, project_id=payload.target_id)
-        if project is None or not project.enabled or project.domain_enabled is False:
-            raise _refuse("the project is gone or disabled")
-        body["is_domain"] = project.is_domain
-        body["project"] = {
-            "id": project.id,
-            "name": project.name,
-            "domain": {"id": project.domain_id, "name": project.domain_name}
-            if project.domain_id
-            else {"id": None, "name": None},
-        }
-        caller |= {
-            "project_id": project.id,
-            "project_name": project.name,
-            "project_domain_id": project.domain_id,
-        }
-        where = grants.on_project(tx, project)
-    elif payload.scope == DOMAIN:
-        domain = projects.find_domain(tx, payload.target_id)
-        if domain is None or not domain.enabled:
-            raise _refuse("the domain is gone or disabled")
-        body["domain"] = {"id": domain.id, "name": domain.name}
-        caller["domain_id"] = domain.id
-        where = grants.on_domain(domain.id)
-    elif payload.scope == SYSTEM:
-        body["system"] = {"all": True}
-        caller["system"] = True
-        where = grants.on_system()
-    if trusted is not None:
-        body["OS-TRUST:trust"] = {
-            "id": trusted.id,
-            "impersonation": trusted.impersonation,
-            "trustee_user": {"id": trusted.trustee_user_id},
-            "trustor_user": {"id": trusted.trustor_user_id},
-        }
-        caller["trust_id"] = trusted.id
-    roles: list[Row] = []
-    if where is not None:
-        roles = grants.roles_of(tx, trusted.trustor_user_id if trusted else found.id, where, now)
-    if payload.application_credential:
-        roles = _by_application_credential(tx, cloud, payload, roles, body, caller)
-    elif trusted is not None:
-        roles = _only(tx, roles, credential.trust_roles(tx, trusted.id), all_of_them=True)
-    elif payload.access_token:
-        roles = _by_access_token(tx, cloud, payload, roles, body)
-    if where is not None and not roles:
-        raise _refuse("the user has no role there")
-    if where is not None:
-        body["roles"] = [{"id": r.id, "name": r.name} for r in roles]
-    body["audit_ids"] = list(payload.audit)
-    body["expires_at"] = zulu_micros(payload.expires_at)
-    body["issued_at"] = zulu_micros(payload.issued_at)
-    who = Caller(
-        policy=cloud.policy,
-        user_id=bearer.id,
-        user_name=bearer.name,
-        user_domain_id=bearer.domain_id,
-        roles=frozenset(r.name for r in roles),
-        audit_ids=payload.audit,
-        expires_at=payload.expires_at,
-        methods=tuple(payload.method_names),
-        **caller,
-    )
-    _ = who.creds  # made once, shared by all requests with this token
-    shown = None
-    if where is not None:
-        rows, providers = tokens(cloud).catalog(tx, number)
-        if providers:
-            body["service_providers"] = providers
-        shown = catalog.shown(tx, rows, user_id=bearer.id, project_id=who.project_id)
-    giver = trusted.trustor_user_id if trusted is not None else found.id
-    return Token(
-        text=text,
-        payload=payload,
-        revision=number,
-        caller=who,
-        body=body,
-        catalog=shown,
-        until=federated_users.first_end(tx, giver, now) if origin or trusted is not None else None,
-        _encoded={},
-    )
-
-
-def _check_origin(origin: list[Row]) -> None:
-    """A user who was made by a login can do nothing while no provider lets him in."""
-    if any(o.shadow for o in origin) and not any(o.enabled for o in origin):
-        raise _refuse("the user's identity provider is disabled")
-
-
-def _only(tx: Tx, roles: list[Row], role_ids: list[str], *, all_of_them: bool = False) -> list[Row]:
-    """Those of `roles` that `role_ids` come to."""
-    have = {r.id for r in roles}
-    if all_of_them and not have.issuperset(role_ids):
-        raise _refuse("a role that was handed on is not held any more")
-    return [r for r in grants.expand(tx, role_ids) if r.id in have]
-
-
-def _by_application_credential(
-    tx: Tx, cloud: Cloud, payload: Payload, roles: list[Row], body: dict[str, Any], caller: dict[str, Any]
-) -> list[Row]:
-    row = credential.find_application_credential(tx, _unpack(payload.application_credential))
-    if row is None or (row.expires_at and row.expires_at <= cloud.clock.now()):
-        raise _refuse("the application credential is gone")
-    body["application_credential"] = {"id": row.id, "name": row.name, "restricted": not row.unrestricted}
-    caller |= {"via": row.id, "restricted": not row.unrestricted}
-    rules = credential.access_rules_of(tx, row.id)
-    if rules:
-        shown = [{"id": r.id, "service": r.service, "path": r.path, "method": r.method} for r in rules]
-        body["application_credential"]["access_rules"] = shown
-        caller["access_rules"] = tuple((r.service, r.method, r.path) for r in rules)
-    return _only(tx, roles, credential.application_credential_roles(tx, row.id))
-
-
-def _by_access_token(
-    tx: Tx, cloud: Cloud, payload: Payload, roles: list[Row], body: dict[str, Any]
-) -> list[Row]:
-    table = credential.access_token
-    row = tx.execute(sa.select(table).where(table.c.id == _unpack(payload.access_token))).one_or_none()
-    if row is None or (row.expires_at and row.expires_at <= cloud.clock.now()):
-        raise _refuse("the access token is gone")
-    body["OS-OAUTH1"] = {"access_token_id": row.id, "consumer_id": row.consumer_id}
-    return _only(tx, roles, row.role_ids)
 
 
 def revoke(tx: Tx, cloud: Cloud, token: Token) -> None:
@@ -480,32 +184,3 @@ def revoke(tx: Tx, cloud: Cloud, token: Token) -> None:
     values = {"audit_id": token.payload.audit[0], "expires_at": token.payload.expires_at, "revoked_at": now}
     db.upsert(tx, table, values, {}, key=("audit_id",))
     revision.bump(tx)
-
-
-def _bare(when: datetime | None) -> str | None:
-    return None if when is None else when.isoformat(timespec="microseconds")
-
-
-def _password_end(tx: Tx, user_id: str) -> datetime | None:
-    row = users.current_password(tx, user_id)
-    return None if row is None else row.expires_at
-
-
-_domain = projects.project.alias("domain")
-_REVOKED = Statement(
-    sa.select(credential.revocation.c.audit_id).where(
-        credential.revocation.c.audit_id == sa.bindparam("audit_id")
-    )
-)
-_USER = Statement(
-    sa.select(users.user, _domain.c.name.label("domain_name"), _domain.c.enabled.label("domain_enabled"))
-    .join(_domain, _domain.c.id == users.user.c.domain_id)
-    .where(users.user.c.id == sa.bindparam("user_id"))
-)
-_PROJECT = Statement(
-    sa.select(
-        projects.project, _domain.c.name.label("domain_name"), _domain.c.enabled.label("domain_enabled")
-    )
-    .outerjoin(_domain, _domain.c.id == projects.project.c.domain_id)
-    .where(projects.project.c.id == sa.bindparam("project_id"))
-)

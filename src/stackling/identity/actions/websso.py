@@ -82,7 +82,7 @@ def begin(
         "code_challenge": _challenge(begun.verifier),
         "code_challenge_method": "S256",
     }
-    _, primary = keys.repository(cloud, keys.TOKENS).fernets()
+    primary = keys.fernets(cloud, keys.TOKENS).primary
     cookie = primary.encrypt(b"websso" + msgspec.json.encode(begun)).decode()
     there = found.authorization_endpoint
     return there + ("&" if "?" in there else "?") + urllib.parse.urlencode(asked), cookie
@@ -150,7 +150,7 @@ def _challenge(verifier: str) -> str:
 def _begun(cloud: Cloud, cookie: str | None) -> Begun:
     if not cookie or len(cookie) > _LONGEST or not cookie.isascii():
         raise authentication.refuse("the browser brings no login that it began")
-    every, _ = keys.repository(cloud, keys.TOKENS).fernets()
+    every = keys.fernets(cloud, keys.TOKENS).every
     try:
         kept = every.decrypt(cookie.encode())
         begun = msgspec.json.decode(kept.removeprefix(b"websso"), type=Begun)

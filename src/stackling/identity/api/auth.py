@@ -2,10 +2,10 @@
 
 from falcon import Request, Response
 
-from stackling.base import rest
+from stackling.base import peer, rest
 from stackling.base.cloud import Cloud
 from stackling.base.errors import NotFound
-from stackling.identity.actions import authentication, permission, token
+from stackling.identity.actions import authentication, login_rate, permission, token
 from stackling.identity.actions import project as project_actions
 from stackling.identity.actions.authentication import Auth
 from stackling.identity.actions.multi_factor import Unproven
@@ -16,24 +16,22 @@ from stackling.identity.state import grants
 from stackling.identity.state.project import project
 
 
-def bearer(req: Request) -> str | None:
-    """The token of an identity provider that the request carries."""
-    kind, _, text = (req.get_header("Authorization") or "").partition(" ")
-    return text.strip() if kind.lower() == "bearer" and text.strip() else None
-
-
 class Tokens(Resource):
     """/v3/auth/tokens"""
 
     public = True  # logging in is how one gets a token
+    audited = {"POST": "authenticate"}
 
     def on_post(self, req: Request, resp: Response) -> None:
         auth = rest.convert(rest.json_body(req), Auth, key="auth")
         for part in (auth.identity.mapped, auth.identity.openid):
             if part is not None and part.access_token is None:
-                part.access_token = bearer(req)
+                part.access_token = rest.bearer(req)
         if auth.identity.oauth1 is not None:
             auth.identity.oauth1.signed = signed(req, self.cloud)
+        refs = login_rate.named(auth)
+        if refs is not None:
+            login_rate.check(self.cloud, peer.address(req, self.cloud.config.api), refs)
         try:
             made = authentication.login(self.cloud, auth, req.get_header("OpenStack-Auth-Receipt"))
         except Unproven as e:
@@ -49,6 +47,7 @@ class Tokens(Resource):
 
     def on_delete(self, req: Request, resp: Response) -> None:
         found = self._subject(req, "revoke_token")
+        self.cloud.audit.target(found.payload.audit[0])
         with self.db.begin() as tx:
             token.revoke(tx, self.cloud, found)
         empty(resp)
@@ -118,7 +117,7 @@ class Catalog(Resource):
 
     def on_get(self, req: Request, resp: Response) -> None:
         rest.caller(req)
-        found = token.tokens(self.cloud).look(req.get_header("X-Auth-Token") or "")
+        found = token.tokens(self.cloud).look(rest.token_of(req) or "")
         resp.media = {"catalog": found.catalog or [], "links": {"self": rest.self_url(req, self.cloud)}}
 
 

@@ -136,6 +136,7 @@ class Key(_Keys):
 
 class _SignedTokens(Resource):
     s3 = False
+    audited = {"POST": "authenticate"}
 
     def on_post(self, req: Request, resp: Response) -> None:
         value = rest.json_body(req)

@@ -11,6 +11,7 @@ from stackling.base import rest
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, NotFound
 from stackling.identity.actions import project as actions
+from stackling.identity.actions import project_tree
 from stackling.identity.actions.permission import can
 from stackling.identity.api.resource import (
     Id,
@@ -185,6 +186,26 @@ class Project(Resource):
         empty(resp)
 
 
+class SwitchTree(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    enabled: bool
+
+
+class Cascade(Resource):
+    """/v3/projects/{project_id}/cascade: the project with all below it"""
+
+    def on_patch(self, req: Request, resp: Response, project_id: str) -> None:
+        want = rest.body(req, SwitchTree, key="project")
+        with self.db.begin() as tx:
+            row = project_tree.switch(tx, self.cloud, rest.caller(req), project_id, enabled=want.enabled)
+            made = many(self, req, tx, [row])[0]
+        resp.media = {"project": made}
+
+    def on_delete(self, req: Request, resp: Response, project_id: str) -> None:
+        with self.db.begin() as tx:
+            project_tree.delete(tx, self.cloud, rest.caller(req), project_id)
+        empty(resp)
+
+
 def _asks(req: Request, name: str) -> bool:
     """A parameter that is asked for by being there."""
     value = rest.one_param(req, name)
@@ -310,6 +331,7 @@ class Domain(Resource):
 ROUTES = (
     ("/v3/projects", Projects),
     ("/v3/projects/{project_id}", Project),
+    ("/v3/projects/{project_id}/cascade", Cascade),
     ("/v3/projects/{project_id}/tags", Tags),
     ("/v3/projects/{project_id}/tags/{value}", Tag),
     ("/v3/domains", Domains),

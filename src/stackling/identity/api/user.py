@@ -6,13 +6,14 @@ import msgspec
 from falcon import Request, Response
 from msgspec import UNSET, UnsetType
 
-from stackling.base import rest
+from stackling.base import peer, rest
 from stackling.base.db import Row, Tx
-from stackling.identity.actions import federated_attribute
+from stackling.identity.actions import federated_attribute, login_rate
 from stackling.identity.actions import group as group_actions
 from stackling.identity.actions import password as passwords
 from stackling.identity.actions import project as project_actions
 from stackling.identity.actions import user as actions
+from stackling.identity.actions.login import UserRef
 from stackling.identity.actions.permission import may, target
 from stackling.identity.api import group as group_api
 from stackling.identity.api import project as project_api
@@ -149,9 +150,11 @@ class Password(Resource):
     """/v3/users/{user_id}/password: needs no token, as a user whose password has expired has none."""
 
     public = True
+    audited = {"POST": "update/password"}
 
     def on_post(self, req: Request, resp: Response, user_id: str) -> None:
         want = rest.body(req, ChangePassword, key="user")
+        login_rate.check(self.cloud, peer.address(req, self.cloud.config.api), [UserRef(id=user_id)])
         passwords.change(self.cloud, user_id, want.original_password, want.password)
         empty(resp)
 

@@ -31,6 +31,7 @@ _PAGE = """<!doctype html>
 
 class _Websso(Resource):
     public = True  # the browser has no token yet
+    audited = {"GET": "authenticate", "POST": "authenticate"}
 
     def answer(self, req: Request, resp: Response, idp_id: str, protocol_id: str) -> None:
         """Begin a login, or finish the one that the provider sends the browser back from."""
@@ -45,6 +46,7 @@ class _Websso(Resource):
                 "The identity provider did not let you in.", detail=str(rest.one_param(req, "error"))[:200]
             )
         if state is None or code is None:
+            self.cloud.audit.drop()  # nobody is logged in yet
             origin = rest.one_param(req, "origin")
             there, fresh = actions.begin(self.cloud, idp_id, protocol_id, origin, here)
             # Lax, as the way back is a link from another site. Strict would not be sent along.

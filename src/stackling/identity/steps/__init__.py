@@ -1,5 +1,5 @@
-"""Identity has no work that outlasts a request."""
+"""Identity's periodic work; everything else is done within its request."""
 
-from stackling.base.jobs import Machine
+from stackling.identity.steps import housekeeping
 
-MACHINES: tuple[Machine, ...] = ()
+MACHINES = (housekeeping.machine,)
