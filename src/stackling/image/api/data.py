@@ -49,16 +49,19 @@ class File:
     def on_put(self, req: Request, resp: Response, image_id: str) -> None:
         if (req.content_type or "").partition(";")[0].strip() != OCTETS:
             raise UnsupportedMediaType(f"Image data is sent as {OCTETS}.")
-        data.receive(self.cloud, caller(req), image_id, chunks(req), req.content_length)
+        named = req.get_header("X-Image-Meta-Store")
+        data.receive(self.cloud, caller(req), image_id, chunks(req), req.content_length, named)
         resp.status = "204 No Content"
 
     def on_get(self, req: Request, resp: Response, image_id: str) -> None:
-        with self.cloud.db.read() as tx:
-            row, file = data.sent(tx, self.cloud, caller(req), image_id)
+        row, file = data.sent(self.cloud, caller(req), image_id)
         if file is None:
             resp.status = "204 No Content"
             return
         resp.content_type = OCTETS
+        if row.size is None:  # it lies on the web, and nobody read it yet
+            resp.stream = _Part(file, 1 << 62)
+            return
         resp.set_header("Accept-Ranges", "bytes")
         try:
             first, last = _range(req, row.size)
