@@ -100,7 +100,7 @@ def add(
         raise BadRequest("Invalid position for adding a location.")
     values: dict[str, Any] = {"updated_at": cloud.clock.now()}
     given = place.validation_data
-    if given is not None:
+    if given is not None and row.state == State.QUEUED:
         check_hashes(given)
     if row.state == State.QUEUED:
         _ready(row)

@@ -85,7 +85,11 @@ IMAGE: dict[str, Any] = {
         "created_at": _text("Time of registration", read_only=True),
         "updated_at": _text("Time of the last change", read_only=True),
         "stores": _text("Stores in which the image's data is", read_only=True),
-        "locations": {"type": "array", "items": _LOCATION, "description": "URLs at which the image's data is"},
+        "locations": {
+            "type": "array",
+            "items": _LOCATION,
+            "description": "URLs at which the image's data is",
+        },
         "self": _text("The image's path", read_only=True),
         "file": _text("The path of the image's data", read_only=True),
         "schema": _text("The path of this schema", read_only=True),
