@@ -82,9 +82,7 @@ def test_by_policy_rules(cloud: Any, alice: Any, admin: Any, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "text", ["[x", "[^x$]\ncreate = admin\n", "[(]\ncreate=@\nread=@\nupdate=@\ndelete=@\n", "\xff\xfe"]
 )
-def test_rules_that_cannot_be_read_open_nothing(
-    cloud: Any, alice: Any, rules: Path, text: str
-) -> None:
+def test_rules_that_cannot_be_read_open_nothing(cloud: Any, alice: Any, rules: Path, text: str) -> None:
     id = create(alice, a="1")["id"]
     rules.write_text(text, encoding="latin-1")
     import os
@@ -122,7 +120,9 @@ def test_so_is_their_size(cloud: Any, alice: Any) -> None:
     active(alice, two)
     id = create(alice)["id"]
     assert upload(alice, id, two).status == 413
-    unknown = alice.call("PUT", f"{V2}/{id}/file", data=two, headers={**OCTETS, "Transfer-Encoding": "chunked"})
+    unknown = alice.call(
+        "PUT", f"{V2}/{id}/file", data=two, headers={**OCTETS, "Transfer-Encoding": "chunked"}
+    )
     assert unknown.status == 413
     assert (show(alice, id)["status"], len(files(cloud))) == ("queued", 1)
     assert upload(alice, id).status == 204

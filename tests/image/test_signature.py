@@ -1,6 +1,7 @@
 """Images signed by their makers."""
 
 import base64
+import functools
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,6 +28,12 @@ KEYS: dict[str, Callable[[], Any]] = {
 }
 
 
+@functools.cache
+def key_of(kind: str) -> Any:
+    """Made once: a DSA key takes seconds."""
+    return KEYS[kind]()
+
+
 def certificate(key: Any, begins: datetime, ends: datetime) -> bytes:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "maker of images")])
     made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), begins, ends)
@@ -45,7 +52,9 @@ def sign(key: Any, key_type: str, method: str, data: bytes = RAW) -> str:
     return base64.b64encode(made).decode()
 
 
-def signed(signature: str, method: str = "SHA-256", key_type: str = "RSA-PSS", id: str = ID) -> dict[str, str]:
+def signed(
+    signature: str, method: str = "SHA-256", key_type: str = "RSA-PSS", id: str = ID
+) -> dict[str, str]:
     return {
         "img_signature": signature,
         "img_signature_hash_method": method,
@@ -71,7 +80,7 @@ def valid(cloud: Any, key: Any) -> bytes:
 def test_what_was_signed_is_taken_and_nothing_else(
     cloud: Any, alice: Any, known: Path, key_type: str, method: str
 ) -> None:
-    key = KEYS[key_type]()
+    key = key_of(key_type)
     known.write_bytes(valid(cloud, key))
     id = create(alice, **signed(sign(key, key_type, method), method, key_type))["id"]
     refused = upload(alice, id, RAW[::-1])
@@ -82,7 +91,7 @@ def test_what_was_signed_is_taken_and_nothing_else(
 
 
 def test_imports_are_checked_too(cloud: Any, alice: Any, known: Path) -> None:
-    key = KEYS["RSA-PSS"]()
+    key = key_of("RSA-PSS")
     known.write_bytes(valid(cloud, key))
     for data, status in ((RAW, "active"), (RAW + b"x", "queued")):
         id = create(alice, **signed(sign(key, "RSA-PSS", "SHA-256")))["id"]
@@ -95,7 +104,7 @@ def test_imports_are_checked_too(cloud: Any, alice: Any, known: Path) -> None:
 
 def test_a_certificate_of_the_projects_own(cloud: Any, alice: Any, bob: Any) -> None:
     """A credential of type cert, which a member of the image's project keeps in identity."""
-    key = KEYS["RSA-PSS"]()
+    key = key_of("RSA-PSS")
     made = {}
     for user in (alice, bob):
         wanted = {
@@ -114,7 +123,7 @@ def test_a_certificate_of_the_projects_own(cloud: Any, alice: Any, bob: Any) -> 
 
 
 def test_what_can_not_be_checked_is_refused(cloud: Any, alice: Any, known: Path) -> None:
-    key, other = KEYS["RSA-PSS"](), KEYS["ECC_SECP384R1"]()
+    key, other = key_of("RSA-PSS"), key_of("ECC_SECP384R1")
     right = signed(sign(key, "RSA-PSS", "SHA-256"))
     now = cloud.clock.now()
     old = certificate(key, now - timedelta(days=9), now - timedelta(days=1))

@@ -12,7 +12,7 @@ from stackling.base.config import Image as ImageOptions
 from stackling.image import store
 from stackling.image.drivers.file import FileStore
 from tests.image.test_image import OCTETS, RAW, V2, active, create, files, upload
-from tests.image.test_import import bring_in, show, stage, tasks
+from tests.image.test_import import show, stage, tasks
 
 BIG = hashlib.sha512(b"seed").digest() * (40 << 10) + bytes(3 << 20)  # 2.5 MiB of data and a hole
 
@@ -255,12 +255,9 @@ def test_or_not_when_the_user_says_so(cloud: Any, alice: Any, monkeypatch: pytes
     assert files(cloud) == [id]
 
 
-def test_a_failed_copy_leaves_what_was_there(
-    cloud: Any, admin: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_copy_leaves_what_was_there(cloud: Any, admin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _broken(cloud, monkeypatch, "spare")
     id = active(admin)["id"]
-    bring_in(admin, id, "copy-image")
     admin.post(f"{V2}/{id}/import", {"method": {"name": "copy-image"}, "all_stores": True})
     cloud.settle()
     got = show(admin, id)
@@ -361,5 +358,3 @@ def test_two_uploads_at_once_one_wins(cloud: Any, alice: Any) -> None:
     data.receive(cloud.cloud, who, id, slow(), None)
     assert alice.get(f"{V2}/{id}/file").content == RAW
     assert files(cloud) == [id]
-
-

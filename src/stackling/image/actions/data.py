@@ -23,7 +23,7 @@ from stackling.image.lane import Digest
 from stackling.image.signature import SignatureError
 from stackling.image.state.image import State, image
 
-CHUNK = 1 << 20
+CHUNK, GIB = 1 << 20, 1 << 30
 HEARD_EVERY = timedelta(seconds=10)  # how often an upload says that it lives
 GIVEN_UP_AFTER = timedelta(minutes=5)  # without a sign of life its image is queued again
 
@@ -194,7 +194,7 @@ def _arriving(
 
 
 def _fits(cloud: Cloud, id: str, size: int) -> None:
-    if size > cloud.config.image.max_size_gib << 30:
+    if size > cloud.config.image.max_size_gib * GIB:
         raise TooLarge(
             f"Image {id} is larger than {cloud.config.image.max_size_gib} GiB, the largest accepted."
         )

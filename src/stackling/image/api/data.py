@@ -11,7 +11,7 @@ from stackling.base.rest import caller
 from stackling.image.actions import data
 
 OCTETS = "application/octet-stream"
-PIECE = 256 << 10  # bytes sent at once: what the processor's cache holds
+PIECE = 128 << 10  # bytes sent at once: what the processor's cache holds
 
 
 def chunks(req: Request) -> Iterator[bytes]:
