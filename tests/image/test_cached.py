@@ -114,7 +114,8 @@ def test_unused_images_age_out(cloud: Any, admin: Any, alice: Any) -> None:
     assert sorted(cache(cloud).images) == sorted([used, unused])
     cloud.turn(15_000, every=2500)
     assert list(cache(cloud).images) == [used]
-    assert listed(admin) == ([used], [])
+    cloud._users.clear()  # the tokens are old too
+    assert listed(cloud.admin) == ([used], [])
 
 
 def test_too_much_that_is_unused_goes_oldest_first(cloud: Any, admin: Any, alice: Any) -> None:
@@ -215,3 +216,26 @@ def test_what_is_used_is_not_dropped(image: ImageRef, tmp_path: Path) -> None:
     assert kept.held() == ()
     assert list((tmp_path / "cache").iterdir()) == []
     assert (tmp_path / "store" / image.id).exists()
+
+
+def test_an_aggregates_hosts_fetch_ahead(cloud: Any, admin: Any, alice: Any) -> None:
+    """Compute's POST /os-aggregates/{id}/images, by its action: the API speaks no version that has it yet."""
+    from stackling.base.errors import BadRequest
+    from stackling.compute.actions import aggregate
+
+    id = active(alice, visibility="private")["id"]
+    made = admin.post("/compute/v2.1/os-aggregates", {"aggregate": {"name": "near"}}).json["aggregate"]
+    admin.post(f"/compute/v2.1/os-aggregates/{made['id']}/action", {"add_host": {"host": "n1"}})
+    early = admin.post(f"/compute/v2.1/os-aggregates/{made['id']}/images", {"cache": [{"id": id}]})
+    assert early.status == 404
+    from stackling.base.context import Caller
+
+    who = Caller(
+        policy=cloud.cloud.policy, user_id=admin.id, project_id=admin.project_id, roles=frozenset({"admin"})
+    )
+    with cloud.db.begin() as tx:
+        aggregate.cache_images(tx, cloud.cloud, who, str(made["id"]), [id])
+    with pytest.raises(BadRequest), cloud.db.begin() as tx:
+        aggregate.cache_images(tx, cloud.cloud, who, str(made["id"]), [str(uuid.uuid4())])
+    cloud.settle()
+    assert listed(admin) == ([id], [])

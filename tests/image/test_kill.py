@@ -28,8 +28,6 @@ who = Caller(policy=bed.cloud.policy, user_id="u", project_id=project, roles=fro
 into(bed.cloud, who, image_id, source(), len(data))
 """
 IMPORT = """
-bed.cloud.config = msgspec.structs.replace(
-    bed.config, image=msgspec.structs.replace(bed.config.image, web_download_allow=["127.0.0.1"]))
 while True:
     bed.turn(1)
     time.sleep(0.1)
@@ -37,10 +35,12 @@ while True:
 BEGIN = """
 import sys, time
 from pathlib import Path
-import msgspec
 from stackling.base.context import Caller
 from stackling.image.actions import data as actions
+from stackling.image import download
+from stackling.image.actions import web
 from tests.conftest import Bed
+web.allowed = lambda cloud: download.Allowed(("127.0.0.1",))
 url, home, image_id, project, verb = sys.argv[1:]
 bed = Bed(url, Path(home), prepared=True)
 data = bytes(range(256)) * (4 << 12)

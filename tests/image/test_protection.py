@@ -133,6 +133,20 @@ def test_so_is_their_size(cloud: Any, alice: Any) -> None:
     assert show(alice, full)["status"] == "uploading"
 
 
+def test_each_copy_counts(cloud: Any, alice: Any, admin: Any) -> None:
+    allow(cloud, image_size_total=3)
+    id = active(admin, bytes(2 << 20))["id"]
+    wish = {"method": {"name": "copy-image"}, "all_stores": True}
+    assert admin.post(f"{V2}/{id}/import", wish).status == 413
+    allow(cloud, image_size_total=4)
+    assert admin.post(f"{V2}/{id}/import", wish).status == 202
+    cloud.settle()
+    assert usage(admin)["image_size_total"] == (4, 4)
+    assert admin.delete(f"/image/v2/stores/spare/{id}").status == 204
+    cloud.settle()
+    assert usage(admin)["image_size_total"] == (2, 4)
+
+
 def test_so_is_what_is_staged(cloud: Any, alice: Any) -> None:
     allow(cloud, image_stage_total=1)
     first, second = create(alice)["id"], create(alice)["id"]

@@ -66,8 +66,8 @@ def start(
     wanted = _stores(tx, cloud, row, stores, source.method)
     _check_source(cloud, source)
     _check_image(row, source.method)
-    size = limit.mib(row.size or 0) if source.method != COPY else 0
-    limit.check(tx, cloud, row.project_id, image_count_uploading=1, image_size_total=max(1, size))
+    more = max(1, limit.mib(row.size or 0)) * len(wanted)
+    limit.check(tx, cloud, row.project_id, image_count_uploading=1, image_size_total=more)
     input = {"image_id": id, "import_req": dict(request), "backend": wanted}
     made = task.create(
         tx,
@@ -122,7 +122,7 @@ def start_location(
     if row.state != State.QUEUED:
         raise Conflict(f"It's not allowed to add locations if image status is {row.state}.")
     _check_image(row, LOCATION)
-    limit.check(tx, cloud, row.project_id, image_count_uploading=1, image_size_total=1)
+    limit.check(tx, cloud, row.project_id, image_count_uploading=1)
     said = msgspec.to_builtins(given) if given is not None else {}
     made = task.create(
         tx,

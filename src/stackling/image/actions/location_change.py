@@ -11,7 +11,7 @@ from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Conflict, Forbidden, NotFound
 from stackling.image import store
-from stackling.image.actions import limit, location, web
+from stackling.image.actions import location, web
 from stackling.image.actions.image import find, found, owned, target
 from stackling.image.state.image import State, image
 
@@ -104,7 +104,6 @@ def add(
         check_hashes(given)
     if row.state == State.QUEUED:
         _ready(row)
-        limit.check(tx, cloud, row.project_id, image_size_total=limit.mib(size or 0))
         values |= {"state": State.ACTIVE, "size": size, "virtual_size": None}
         if given is not None:
             values |= {

@@ -246,6 +246,7 @@ class _Reading:
         every = request.get("all_stores_must_succeed") is not False
         for place, name in enumerate(wanted):
             try:
+                self.stores[name].forget_parts(self.target.id)  # of a process that was killed here
                 self.stores[name].take(path, self.target.id)
                 done.append(name)
             except OSError as error:
@@ -264,8 +265,8 @@ class _Reading:
         if self.target.state == State.IMPORTING:
             values |= {"state": State.ACTIVE, "updated_at": self.cloud.clock.now()}
         with self.cloud.db.begin() as tx:
-            size = values.get("size", 0) if self.target.state == State.IMPORTING else 0
-            image_import.within_quota(tx, self.cloud, self.row, size)
+            size = values.get("size", self.target.size) or 0
+            image_import.within_quota(tx, self.cloud, self.row, size * len(done))
             self._kept(
                 image_import.keep(tx, self.row, values, stores=done, failed=failed, properties=following)
             )
