@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stackling.image.cache import ImageCache, ImageDamaged, ImageRef, StoredFiles
-from stackling.image.driver import CacheUnavailable, NodeCache
+from stackling.image.data_driver import CacheUnavailable, NodeCache
 from tests.image.test_image import RAW, V2, active, create
 from tests.image.test_import import allow
 

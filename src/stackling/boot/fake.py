@@ -11,8 +11,8 @@ from stackling.compute.driver import Hypervisor
 from stackling.compute.drivers.fake import FakeHypervisor
 from stackling.identity.actions import project
 from stackling.image.actions import image
-from stackling.image.driver import NodeCache
-from stackling.image.drivers.fake import FakeCache
+from stackling.image.data_driver import NodeCache
+from stackling.image.drivers.fake_cache import FakeCache
 from stackling.network.driver import Chassis, Fabric
 from stackling.network.drivers.fake import FakeFabric
 from stackling.volume.driver import Backend

@@ -12,7 +12,7 @@ from stackling.base.rpc import Transport
 from stackling.boot import node
 from stackling.compute.driver import Hypervisor
 from stackling.compute.drivers.remote import remote_hypervisor
-from stackling.image.driver import NodeCache
+from stackling.image.data_driver import NodeCache
 from stackling.image.drivers.remote import remote_cache
 from stackling.network.driver import Fabric
 from stackling.network.drivers.ovn import OvnFabric

@@ -16,7 +16,7 @@ from stackling.compute.driver import Hypervisor
 from stackling.compute.drivers.libvirt import LibvirtHypervisor
 from stackling.image.actions import web
 from stackling.image.cache import ImageCache
-from stackling.image.driver import NodeCache
+from stackling.image.data_driver import NodeCache
 from stackling.network.driver import Fabric, FabricError
 from stackling.network.drivers.ovn import OvnFabric
 from stackling.node import bridges, kvm, libvirtd

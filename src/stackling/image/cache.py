@@ -97,17 +97,17 @@ class ImageCache:
             return True
         return self._fetches.run(image.id, lambda: self._fetch(image, origin), wait)
 
-    # -- as `image.driver.NodeCache` ---------------------------------------------------------------------------
+    # -- as `image.data_driver.NodeCache` ---------------------------------------------------------------------------
 
     def fetch(self, image: ImageRef) -> bool:
-        """See `image.driver.NodeCache`."""
+        """See `image.data_driver.NodeCache`."""
         try:
             return self.ensure(image)
         except OSError as error:
             raise CacheUnavailable(f"Image {image.id} can't be had now: {error}") from error
 
     def drop(self, image_id: str) -> bool:
-        """See `image.driver.NodeCache`."""
+        """See `image.data_driver.NodeCache`."""
         with self.lock:
             if image_id in set(self.used_by()) | self._fetches.running():
                 return False
@@ -115,7 +115,7 @@ class ImageCache:
         return True
 
     def held(self) -> tuple[Held, ...]:
-        """See `image.driver.NodeCache`."""
+        """See `image.data_driver.NodeCache`."""
         users = Counter(self.used_by())
         found = []
         for file in sorted(self._directory.iterdir()) if self._directory.is_dir() else ():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stackling.base.cloud import Cloud
 from stackling.base.config import Config, ConfigError, ImageStore
-from stackling.image.driver import Store
+from stackling.image.data_driver import Store
 from stackling.image.drivers.file import FileStore
 
 

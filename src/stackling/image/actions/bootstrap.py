@@ -8,7 +8,7 @@ from stackling.base.db import Tx
 from stackling.image import definitions, store
 from stackling.image.actions import location
 from stackling.image.actions.cached import LOOK
-from stackling.image.driver import NodeCache
+from stackling.image.data_driver import NodeCache
 from stackling.image.state.image import State, image, image_location
 
 

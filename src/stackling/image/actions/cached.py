@@ -10,7 +10,7 @@ from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, NotFound
 from stackling.image.actions.image import BOOTABLE_FORMATS, find
-from stackling.image.driver import NodeCache
+from stackling.image.data_driver import NodeCache
 from stackling.image.state.cached import State, image_cached
 from stackling.image.state.image import State as ImageState
 

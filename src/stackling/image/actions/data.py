@@ -17,7 +17,7 @@ from stackling.image import signature, store
 from stackling.image.actions import certificate, limit, location
 from stackling.image.actions.image import KIND, get, owned, properties, target
 from stackling.image.actions.web import opened
-from stackling.image.driver import Incoming, Store
+from stackling.image.data_driver import Incoming, Store
 from stackling.image.inspection import InspectionError, Inspector
 from stackling.image.lane import Digest
 from stackling.image.signature import SignatureError

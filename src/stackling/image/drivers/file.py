@@ -13,7 +13,7 @@ import uuid
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from stackling.image.driver import Incoming
+from stackling.image.data_driver import Incoming
 from stackling.image.lane import Lane
 
 CHUNK = 1 << 20
@@ -22,7 +22,7 @@ _SYNC_EVERY = 32 << 20  # bytes: the disk works while more arrives, instead of a
 
 
 class FileStore:
-    """See `image.driver.Store`."""
+    """See `image.data_driver.Store`."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

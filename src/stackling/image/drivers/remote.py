@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stackling.base.rpc import Interface, Remote, Transport
-from stackling.image.driver import CacheUnavailable, ImageDamaged, NodeCache
+from stackling.image.data_driver import CacheUnavailable, ImageDamaged, NodeCache
 
 INTERFACE = Interface(
     "images", NodeCache, errors=(CacheUnavailable, ImageDamaged), unavailable=CacheUnavailable

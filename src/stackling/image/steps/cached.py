@@ -7,7 +7,7 @@ from stackling.image.actions import cached
 from stackling.image.actions.cached import KIND, LOOK
 from stackling.image.actions.image import found, ref
 from stackling.image.cache import ImageDamaged
-from stackling.image.driver import NodeCache
+from stackling.image.data_driver import NodeCache
 from stackling.image.state.cached import State, image_cached
 from stackling.image.state.image import State as ImageState
 

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from stackling.image.cache import ImageRef
-from stackling.image.driver import CacheUnavailable, Held
+from stackling.image.data_driver import CacheUnavailable, Held
 
 
 class FakeCache:
-    """See `image.driver.NodeCache`. `images` are sizes in bytes by id, which the host's hypervisor shares."""
+    """See `image.data_driver.NodeCache`. `images` are sizes in bytes by id, which the host's hypervisor shares."""
 
     def __init__(self, images: dict[str, int], used_by: Callable[[], Iterable[str]] = tuple) -> None:
         self.images, self._used_by = images, used_by
