@@ -5,6 +5,20 @@ from pathlib import Path
 from stackling.base import config
 from stackling.cli.config import toml
 
+# Options that are lists of tables.
+_TABLES = (
+    (
+        "image.stores",
+        "One table for each store. Without any: `file` (weight 100), `spare` and `web` (type http).",
+        config.ImageStore,
+    ),
+    (
+        "network.external",
+        "One table for each external network; the first is the default one.",
+        config.ExternalNetwork,
+    ),
+)
+
 
 def main() -> None:
     lines = [
@@ -19,19 +33,12 @@ def main() -> None:
         if option.section != section:
             section = option.section
             lines += ["", f"## [{section}]", "", "| option | default | meaning |", "|---|---|---|"]
-        default = "see below" if option.name == "external" else f"`{toml(option.default)}`"
+        default = "see below" if option.name in ("external", "stores") else f"`{toml(option.default)}`"
         lines.append(f"| `{option.name}` | {default} | {option.says} |")
-    lines += [
-        "",
-        "### [[network.external]]",
-        "",
-        "One table for each external network; the first is the default one.",
-        "",
-        "| option | default | meaning |",
-        "|---|---|---|",
-    ]
-    for name, says, default in config.fields_of(config.ExternalNetwork):
-        lines.append(f"| `{name}` | `{toml(default)}` | {says} |")
+    for title, says, table in _TABLES:
+        lines += ["", f"### [[{title}]]", "", says, "", "| option | default | meaning |", "|---|---|---|"]
+        for name, meaning, default in config.fields_of(table):
+            lines.append(f"| `{name}` | `{toml(default)}` | {meaning} |")
     (Path(__file__).parents[1] / "docs" / "configuration.md").write_text("\n".join(lines) + "\n")
 
 

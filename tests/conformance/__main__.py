@@ -6,18 +6,22 @@
     python -m tests.conformance --features FILE …        switch features on or off (INI, read over features.ini)
 
 The cloud is the one that `stackling env` names, or any other through OS_* variables. Everything only a cloud knows (ids
-of image, flavors and networks, microversions) is looked up. Ends with the counts and the ids that failed; exit status
+of image, flavors and networks, microversions) is looked up. What tests want from the web is served on 127.0.0.1, from
+where the cloud fetches it when `[image] web_download_allow` names that address. Ends with the counts and the ids that failed; exit status
 0 only when none failed.
 """
 
 import argparse
 import configparser
 import csv
+import functools
+import http.server
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +103,9 @@ def configuration(features: list[Path], work: Path) -> configparser.ConfigParser
     put("volume", storage_protocol="local", vendor_name="Stackling")
     put("placement", min_microversion=versions["placement"][0], max_microversion=versions["placement"][1])
     put("image", region=region)
+    if not conf.has_option("image", "http_image"):
+        page = _served(work)
+        put("image", http_image=page, http_qcow2_image=page)
     put("network", region=region, public_network_id=external[0].id, floating_network_name=external[0].name)
     put(
         "validation",
@@ -115,6 +122,19 @@ def _versions(cloud: Any, service: str) -> tuple[str, str]:
     data = cloud.session.get_endpoint_data(service_type=service, interface="public", discover_versions=True)
     low, high = data.min_microversion, data.max_microversion
     return (".".join(map(str, low)), ".".join(map(str, high))) if low and high else ("None", "None")
+
+
+def _served(work: Path) -> str:
+    """A URL of the image file on this machine; the cloud fetches it if `[image] web_download_allow` names 127.0.0.1."""
+    handler = functools.partial(_Quiet, directory=str(work))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}/image.qcow2"
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Not on the terminal."""
 
 
 def _image_file(cloud: Any, image: Any, work: Path) -> Path:

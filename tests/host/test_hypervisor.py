@@ -152,9 +152,11 @@ def test_a_root_disk_is_an_overlay_of_a_linked_image(rig: Host, store: Path) -> 
     assert info["virtual-size"] == 1 << 30
     assert info["backing-filename"] == str(cached)
     assert info["backing-filename-format"] == "qcow2"
-    assert rig.agent.hypervisor.collect_images() == []
+    assert [held.users for held in rig.agent.images.held()] == [1]
+    assert not rig.agent.images.drop(rig.image.id)
     rig.hypervisor.remove(domain.id)
-    assert rig.agent.hypervisor.collect_images() == [rig.image.id]
+    assert rig.agent.images.drop(rig.image.id)
+    assert rig.agent.images.held() == ()
     assert (store / rig.image.id).exists()
 
 

@@ -71,7 +71,8 @@ def names(answer: Any) -> list[str]:
 
 
 def files(cloud: Any) -> list[str]:
-    return sorted(p.name for p in (cloud.home / "state" / "images").iterdir())
+    """What is in any store, and waits in staging."""
+    return sorted(p.name for p in (cloud.home / "state").glob("images*/*"))
 
 
 def test_versions_need_no_token(cloud: Any) -> None:
@@ -190,8 +191,9 @@ def test_upload_whose_process_died_is_given_up(cloud: Any, alice: Any) -> None:
     with pytest.raises(SystemExit):
         image_data.receive(cloud.cloud, who, id, dying(), None)
     # A killed process writes nothing: put the row back as it was in the middle of the upload.
-    part = store.of(cloud.cloud).incoming(id, "11111111-1111-1111-1111-111111111111")
+    part = store.of(cloud.cloud)["file"].incoming(id, "11111111-1111-1111-1111-111111111111")
     part.write(RAW)
+    part.finish()
     with cloud.db.begin() as tx:
         tx.execute(
             image.update()
@@ -231,7 +233,7 @@ def test_image_deleted_during_its_upload(cloud: Any, alice: Any) -> None:
 
 def test_delete_removes_the_data_but_not_a_hosts_link(cloud: Any, alice: Any, tmp_path: Path) -> None:
     id = active(alice)["id"]
-    (tmp_path / "kept").hardlink_to(store.of(cloud.cloud).path(id))
+    (tmp_path / "kept").hardlink_to(store.of(cloud.cloud)["file"].path(id))
     assert alice.delete(f"{V2}/{id}").status == 204
     cloud.settle()
     assert files(cloud) == []
@@ -590,7 +592,7 @@ def test_the_ready_image_is_registered_once(cloud: Any, alice: Any, tmp_path: Pa
         (id, "public", 128, "stackling")
     ]
     assert alice.get(f"{V2}/{id}/file").content == built.read_bytes()
-    store.of(cloud.cloud).path(id).unlink()
+    store.of(cloud.cloud)["file"].path(id).unlink()
     assert register() == id
     assert io.BytesIO(alice.get(f"{V2}/{id}/file").content).read() == built.read_bytes()
     built.write_bytes(qcow2(size=2 << 20))

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from stackling.base import jobs
 from stackling.image import download, store
+from stackling.image.drivers.file import FileStore
 from stackling.image.state.image import image
 from stackling.image.state.task import image_task
 from stackling.image.steps import task as steps
@@ -162,7 +163,7 @@ def test_broken_staging_leaves_the_image_queued(cloud: Any, alice: Any) -> None:
 
 def test_a_stager_that_died_is_found_out(cloud: Any, alice: Any) -> None:
     id = create(alice)["id"]
-    part = store.of(cloud.cloud).incoming(id, "dead").path
+    part = store.of(cloud.cloud).staging.incoming(id, "dead").path
     now = cloud.clock.now()
     with cloud.db.begin() as tx:
         tx.execute(
@@ -198,14 +199,16 @@ def test_an_import_killed_anywhere_is_done_by_the_next(
         bring_in(alice, id, "glance-direct")
         files_of = store.of(cloud.cloud)
         if where == "read":
-            files_of.incoming(id, "dead").write(b"half")
+            half = files_of.staging.incoming(id, "dead")
+            half.write(b"half")
+            half.finish()
         elif where == "moved":
-            files_of.staged(id).rename(files_of.path(id))
+            files_of["file"].take(files_of.staging.path(id), id)
         else:
             with cloud.db.read() as tx:
                 target = tx.execute(sa.select(image).where(image.c.id == id)).one()
                 row = tx.execute(sa.select(image_task).where(image_task.c.image_id == id)).one()
-            steps._read(row, target, cloud.cloud)
+            steps.read(row, target, cloud.cloud)
         cloud.settle()
         assert show(alice, id)["status"] == "active", where
         assert alice.get(f"{V2}/{id}/file").content == RAW
@@ -219,7 +222,7 @@ def test_a_bug_does_not_leave_an_image_importing(
     def broken(*_: Any) -> None:
         raise KeyError("oops")
 
-    monkeypatch.setattr(steps, "_read", broken)
+    monkeypatch.setattr(steps, "read", broken)
     id = create(alice)["id"]
     stage(alice, id)
     bring_in(alice, id, "glance-direct")
@@ -244,7 +247,7 @@ def test_an_image_deleted_and_made_anew_keeps_its_data(cloud: Any, alice: Any) -
 def test_staged_data_that_is_gone_fails(cloud: Any, alice: Any) -> None:
     id = create(alice)["id"]
     stage(alice, id)
-    store.of(cloud.cloud).staged(id).unlink()
+    store.of(cloud.cloud).staging.path(id).unlink()
     bring_in(alice, id, "glance-direct")
     cloud.settle()
     assert show(alice, id)["status"] == "queued"
@@ -256,7 +259,7 @@ def test_an_import_that_takes_too_long_is_given_up(
 ) -> None:
     release = threading.Event()
     ended = threading.Event()
-    read = steps._read
+    read = steps.read
 
     def slow(*args: Any) -> None:
         release.wait(20)
@@ -265,7 +268,7 @@ def test_an_import_that_takes_too_long_is_given_up(
         finally:
             ended.set()
 
-    monkeypatch.setattr(steps, "_read", slow)
+    monkeypatch.setattr(steps, "read", slow)
     allow(cloud, import_timeout=60)
     id = create(alice)["id"]
     stage(alice, id)
@@ -325,7 +328,7 @@ def test_more_than_the_largest_is_not_read(
     cloud: Any, alice: Any, site: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(Site.pages, "/big", b"\0" * (2 << 20))
-    monkeypatch.setattr(store.FileStore, "free_bytes", lambda _: 1 << 20)
+    monkeypatch.setattr(FileStore, "free_bytes", lambda _: 1 << 20)
     allow(cloud, web_download_allow=["127.0.0.1"])
     id = create(alice)["id"]
     bring_in(alice, id, "web-download", uri=f"{site}/big")
@@ -564,10 +567,11 @@ def test_bad_tasks(cloud: Any, admin: Any) -> None:
 
 def test_no_file_is_left_in_the_store(cloud: Any, alice: Any) -> None:
     """Whatever was tried, only images have files."""
-    directory: Path = cloud.home / "state" / "images"
+    staging: Path = cloud.home / "state" / "images-staging"
     id = create(alice)["id"]
     stage(alice, id)
-    assert [p.suffix for p in directory.iterdir()] == [".staged"]
+    assert [p.name for p in staging.iterdir()] == [id]
+    assert files(cloud) == [id]
     alice.delete(f"{V2}/{id}")
     cloud.settle()
-    assert list(directory.iterdir()) == []
+    assert files(cloud) == []

@@ -280,7 +280,7 @@ def test_other_formats_damaged(tmp_path: Path) -> None:
 
 
 def test_formats_nobody_inspects_are_refused() -> None:
-    for disk_format in ("qed", "ploop", "", "QCOW2"):
+    for disk_format in ("qed", "luks", "", "QCOW2"):
         with pytest.raises(InspectionError, match="not supported; use one of aki, ami"):
             Inspector(disk_format)
 

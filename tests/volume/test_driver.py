@@ -224,8 +224,10 @@ class TestLocal(BackendSuite):
         far = ImageCache(tmp_path / "far", Pipe(tmp_path / "store"))
         done(lambda: far.ensure(image))
         assert far.file(image.id).read_bytes() == (tmp_path / "store" / image.id).read_bytes()
-        assert far.collect({image.id}) == []
-        assert far.collect(()) == [image.id]
+        far.used_by = lambda: [image.id]
+        assert not far.drop(image.id)
+        far.used_by = tuple
+        assert far.drop(image.id)
         (tmp_path / "store" / image.id).chmod(0o600)
         with (tmp_path / "store" / image.id).open("r+b") as file:
             file.seek(1 << 16)

@@ -171,9 +171,47 @@ class Audit(Section, frozen=True):
     days: Annotated[int, Meta(ge=0), _says("Days that audit events are kept; 0: none are recorded.")] = 90
 
 
+class ImageStore(Section, frozen=True):
+    name: Annotated[
+        str,
+        Meta(pattern=r"^(?!os_glance_)[a-z0-9][a-z0-9_-]{0,63}$"),
+        _says("Name of the store; images that are in it keep naming it."),
+    ] = "file"
+    type: Annotated[
+        typing.Literal["file", "http"],
+        _says("file: a directory. http: read-only, images whose data stays at a URL of the user's."),
+    ] = "file"
+    directory: Annotated[
+        str,
+        _says(
+            "Where a file store keeps its data. Empty: images-NAME in the state directory; images for the store `file`."
+        ),
+    ] = ""
+    description: Annotated[str, _says("What users are told of the store.")] = ""
+    weight: Annotated[
+        int, Meta(ge=0), _says("An image that is in several stores is read from the heaviest.")
+    ] = 0
+
+
 class Image(Section, frozen=True):
     ready_image: Annotated[bool, _says("Build and register the ready image at first start.")] = True
     max_size_gib: Annotated[Positive, _says("Largest image accepted, GiB.")] = 64
+    stores: Annotated[
+        list[ImageStore], _says("Stores of image data. Tables `[[image.stores]]` in the file.")
+    ] = field(
+        default_factory=lambda: [
+            ImageStore(description="The state directory", weight=100),
+            ImageStore(name="spare", description="For copies; on the same disk they take no space"),
+            ImageStore(name="web", type="http", description="Data that stays where it is on the web"),
+        ]
+    )
+    default_store: Annotated[str, _says("Store of the data whose sender names none.")] = "file"
+    show_multiple_locations: Annotated[
+        bool, _says("Show an image's locations, and let them be changed where the policy allows.")
+    ] = True
+    do_secure_hash: Annotated[
+        bool, _says("Read, hash and inspect what is at a URL that becomes an image's location.")
+    ] = True
     web_download_allow: Annotated[
         list[str],
         _says(
@@ -185,6 +223,40 @@ class Image(Section, frozen=True):
         _says("Ports that web-download may fetch from; private addresses are refused all the same."),
     ] = field(default_factory=lambda: [80, 443])
     import_timeout: Annotated[Positive, _says("Seconds an image import may take.")] = 21600
+    import_plugins: Annotated[
+        list[typing.Literal["image_decompression", "image_conversion", "inject_image_metadata"]],
+        _says("What is done to data that is imported."),
+    ] = field(default_factory=list)
+    conversion_format: Annotated[
+        typing.Literal["qcow2", "raw"], _says("Disk format that image_conversion makes of others.")
+    ] = "qcow2"
+    inject_metadata: Annotated[
+        dict[str, str], _says("Properties that inject_image_metadata sets on imported images.")
+    ] = field(default_factory=dict)
+    inject_ignore_roles: Annotated[
+        list[str], _says("Roles whose imports inject_image_metadata leaves alone.")
+    ] = field(default_factory=lambda: ["admin"])
+    property_protection_file: Annotated[
+        str, _says("File of rules that say who may create, read, update and delete which properties.")
+    ] = ""
+    property_protection_rule_format: Annotated[
+        typing.Literal["roles", "policies"], _says("What the rules of that file name.")
+    ] = "roles"
+    certificates: Annotated[
+        str,
+        _says(
+            "Directory of certificates (UUID.pem) that may sign images, besides the owners' credentials of type cert."
+        ),
+    ] = ""
+    cache_interval: Annotated[
+        Positive, _says("Seconds between looks at the images that a host has cached.")
+    ] = 2400
+    cache_unused_seconds: Annotated[
+        Positive, _says("Seconds that a host keeps an image that no server there uses.")
+    ] = 86400
+    cache_max_gib: Annotated[
+        int, Meta(ge=0), _says("GiB of unused images that a host keeps at most; 0: any.")
+    ] = 0
     count_total: Annotated[Limit, _says("Quota: images of a project; -1 is no limit.")] = -1
     count_uploading: Annotated[
         Limit, _says("Quota: images of a project whose data is arriving or staged.")

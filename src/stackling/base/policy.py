@@ -96,6 +96,13 @@ class Policy:
         """Whether a check, or a part of one, holds."""
         return self._test(check, "")(target, creds)
 
+    def fulfils(self, rule: str, creds: Mapping[str, Any]) -> bool:
+        """Whether `creds` alone fulfil a rule that an operator named; one that is nowhere nobody fulfils."""
+        if time.monotonic() > self._look_again:
+            self.reload()
+        test = self._tests.get(rule)
+        return test is not None and test(creds, creds)
+
     # -- checks as functions ---------------------------------------------------------------------------------------
 
     def _test(self, check: Any, rule: str) -> Test:

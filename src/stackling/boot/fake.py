@@ -11,6 +11,8 @@ from stackling.compute.driver import Hypervisor
 from stackling.compute.drivers.fake import FakeHypervisor
 from stackling.identity.actions import project
 from stackling.image.actions import image
+from stackling.image.data_driver import NodeCache
+from stackling.image.drivers.fake_cache import FakeCache
 from stackling.network.driver import Chassis, Fabric
 from stackling.network.drivers.fake import FakeFabric
 from stackling.volume.driver import Backend
@@ -30,6 +32,7 @@ def plug(cloud: Cloud, hosts: Iterable[str]) -> dict[str, FakeHypervisor]:
         made[name] = FakeHypervisor(name, on_plug=partial(fabric.plug, chassis=name), on_unplug=fabric.unplug)
         cloud.plug(Hypervisor, made[name], host=name)
         cloud.plug(Backend, FakeBackend(name), host=name)
+        cloud.plug(NodeCache, FakeCache(made[name].images, made[name].used_images), host=name)
     return made
 
 

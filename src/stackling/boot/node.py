@@ -14,8 +14,9 @@ from stackling.base.config import Config, ExternalNetwork
 from stackling.boot import events, ready_image
 from stackling.compute.driver import Hypervisor
 from stackling.compute.drivers.libvirt import LibvirtHypervisor
-from stackling.image import store
+from stackling.image.actions import web
 from stackling.image.cache import ImageCache
+from stackling.image.data_driver import NodeCache
 from stackling.network.driver import Fabric, FabricError
 from stackling.network.drivers.ovn import OvnFabric
 from stackling.node import bridges, kvm, libvirtd
@@ -82,7 +83,7 @@ class Node:
                 accel="kvm" if usable else "tcg",
                 accel_reason="" if usable else found.why,
             ),
-            store.of(cloud),
+            web.Source(cloud),
         )
         self.services = services(config)
         self.fabric = OvnFabric(config.network.ovn_northbound, config.network.ovn_southbound)
@@ -93,6 +94,7 @@ class Node:
         cloud.plug(Fabric, self.fabric)
         cloud.plug(Hypervisor, self.agent.hypervisor, host=name)
         cloud.plug(Backend, self.agent.backend, host=name)
+        cloud.plug(NodeCache, self.agent.images, host=name)
 
     def run(self) -> None:
         """Keep the daemons running, for as long as the process lives."""

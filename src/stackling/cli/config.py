@@ -48,5 +48,7 @@ def toml(value: object) -> str:
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(toml(v) for v in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{toml(k)} = {toml(v)}" for k, v in value.items()) + "}"
     fields = getattr(value, "__struct_fields__", ())
     return "{ " + ", ".join(f"{f} = {toml(getattr(value, f))}" for f in fields) + " }"

@@ -185,6 +185,7 @@ RULES = (
     _rule("os-aggregates:add_host", "Add a host to an aggregate", _ADMIN),
     _rule("os-aggregates:remove_host", "Remove a host from an aggregate", _ADMIN),
     _rule("os-aggregates:set_metadata", "Change an aggregate's metadata", _ADMIN),
+    Rule("compute:aggregates:images", _ADMIN, "Have an aggregate's hosts cache images."),
     _rule("os-server-groups:index", "List server groups", _READER),
     _rule("os-server-groups:index:all_projects", "List server groups of all projects", _ADMIN),
     _rule("os-server-groups:show", "Show a server group", _READER),

@@ -6,10 +6,13 @@ written beside its name and renamed, so a name in the cache always means a compl
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import threading
 import uuid
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
@@ -48,6 +51,18 @@ class ImageDamaged(Exception):
     """The bytes that arrived are not the image that was promised."""
 
 
+class CacheUnavailable(Exception):
+    """The host, or the image's source, can't do it now; the same call may succeed later."""
+
+
+class Held(Struct, frozen=True, kw_only=True):
+    """An image in a host's cache. `size` in bytes, `users` are the servers there that stand on it."""
+
+    image_id: str
+    size: int
+    users: int
+
+
 class ImageCache:
     """The image files of one host, in one directory.
 
@@ -58,6 +73,10 @@ class ImageCache:
         self._directory = directory
         self._source = source
         self._fetches = Background("image")
+        self.lock = threading.Lock()  # held while an image comes to be used, and while one is dropped
+        self.used_by: Callable[[], Iterable[str]] = (
+            tuple  # images that servers here stand on, one for each server
+        )
 
     def file(self, image_id: str) -> Path:
         """Where the image is, or will be."""
@@ -78,19 +97,35 @@ class ImageCache:
             return True
         return self._fetches.run(image.id, lambda: self._fetch(image, origin), wait)
 
-    def collect(self, used: Iterable[str]) -> list[str]:
-        """Remove the images that are not among `used`, and the remains of broken fetches; tell which went."""
-        keep = set(used)
-        if not self._directory.is_dir():
-            return []
-        gone = []
-        for file in sorted(self._directory.iterdir()):
+    # -- as `image.data_driver.NodeCache` ---------------------------------------------------------------------------
+
+    def fetch(self, image: ImageRef) -> bool:
+        """See `image.data_driver.NodeCache`."""
+        try:
+            return self.ensure(image)
+        except OSError as error:
+            raise CacheUnavailable(f"Image {image.id} can't be had now: {error}") from error
+
+    def drop(self, image_id: str) -> bool:
+        """See `image.data_driver.NodeCache`."""
+        with self.lock:
+            if image_id in set(self.used_by()) | self._fetches.running():
+                return False
+            self.file(image_id).unlink(missing_ok=True)
+        return True
+
+    def held(self) -> tuple[Held, ...]:
+        """See `image.data_driver.NodeCache`."""
+        users = Counter(self.used_by())
+        found = []
+        for file in sorted(self._directory.iterdir()) if self._directory.is_dir() else ():
             image_id = file.name.partition(".")[0]
-            if image_id in self._fetches.running() or (image_id in keep and file.suffix == ""):
-                continue
-            file.unlink(missing_ok=True)
-            gone.append(file.name)
-        return gone
+            with contextlib.suppress(FileNotFoundError):
+                if not file.suffix:
+                    found.append(Held(image_id=image_id, size=file.stat().st_size, users=users[image_id]))
+                elif image_id not in self._fetches.running():
+                    file.unlink()
+        return tuple(found)
 
     def _link(self, origin: Path, file: Path) -> bool:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o711)

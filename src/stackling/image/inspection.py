@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from oslo_utils.imageutils import format_inspector
 
 #: The Image API's disk formats that can be inspected.
-DISK_FORMATS = ("aki", "ami", "ari", "iso", "qcow2", "raw", "vdi", "vhd", "vhdx", "vmdk")
+DISK_FORMATS = ("aki", "ami", "ari", "iso", "ploop", "qcow2", "raw", "vdi", "vhd", "vhdx", "vmdk")
 
 # What a disk_format's content may look like. A raw disk may have a partition table (its boot sector is what the
 # "gpt" inspector matches; kernels of aki have one as well), and installers' ISO images boot from USB sticks by one.
@@ -26,6 +26,14 @@ _MAY_BE = {
 # them, and the VHDX parser follows one pointer per piece. The first piece is enough to tell any two formats apart.
 _PIECE = 64 << 10
 _AS_IS = ("aki", "ami", "ari", "raw")
+# A fixed-size VHD is a raw disk with this footer after it; a dynamic one begins with a copy of it. Cookie, features,
+# version, data offset, time, creator's four fields, original and current size, geometry, disk type.
+_VHD_FOOTER = struct.Struct(">8sIIQI4sI4sQQII")
+_VHD_FIXED = 2
+# Magic, version, heads, cylinders, sectors of a block, entries of the block table, size in sectors: ploop's on-disk
+# format, whose second version counts in 64 bits.
+_PLOOP_HEADER = struct.Struct("<16sIIIIIQ")
+_PLOOP = {b"WithoutFreeSpace": 1, b"WithouFreSpacExt": 2}
 # Magic, version, backing file offset and length, cluster bits, size, encryption, L1 entries and offset, refcount
 # table's offset and clusters, snapshots and their offset, and (from version 3 on) incompatible features.
 _QCOW2_HEADER = struct.Struct(">4sIQIIQIIQQIIQQ")
@@ -71,30 +79,42 @@ class Inspector:
             )
         self.disk_format = disk_format
         self._inspectors = [made() for name, made in format_inspector.ALL_FORMATS.items() if name != "raw"]
-        self._gathered = bytearray()
+        self._gathered = b""
         self._head = b""
+        self._tail = b""
         self._size = 0
         self._first = True
 
     def write(self, chunk: bytes) -> None:
         """Take the next chunk. Raises InspectionError as soon as the content is certainly not what it should be."""
         self._size += len(chunk)
-        self._gathered += chunk
-        pieces = len(self._gathered) // _PIECE
-        for number in range(pieces):
-            self._feed(bytes(self._gathered[number * _PIECE : (number + 1) * _PIECE]))
-        del self._gathered[: pieces * _PIECE]
+        self._tail = (chunk if len(chunk) >= 512 else self._tail + chunk)[-512:]
+        if not self._inspectors and not self._first and len(self._head) == _QCOW2_HEADER.size:
+            return  # nobody needs to see more
+        data = self._gathered + chunk if self._gathered else chunk
+        whole = len(data) - len(data) % _PIECE
+        for start in range(0, whole, _PIECE):
+            self._feed(data[start : start + _PIECE])
+        self._gathered = data[whole:]
 
     def finish(self) -> Inspected:
         """The verdict, after the last chunk. Raises InspectionError when the image must not be used."""
         if self._gathered:
-            self._feed(bytes(self._gathered))
-            self._gathered.clear()
+            self._feed(self._gathered)
+            self._gathered = b""
         for inspector in self._inspectors:
             inspector.finish()
         matches = self._matches()
+        if self.disk_format == "vhd" and self._fixed_vhd() and {m.NAME for m in matches} <= {"gpt"}:
+            return Inspected(self.disk_format, self._size - 512)
+        if self.disk_format == "ploop" and not matches:
+            return Inspected(self.disk_format, self._ploop_size())
         self._check_format(matches)
         if self.disk_format in _AS_IS:
+            if self._fixed_vhd():
+                raise InspectionError(
+                    f"The image's content is vhd, not {self.disk_format}; send it with its true disk_format"
+                )
             return Inspected(self.disk_format, self._size)
         inspector = matches[[found.NAME for found in matches].index(self.disk_format)]
         self._check_safety(inspector)
@@ -127,8 +147,31 @@ class Inspector:
         matches = self._matches()
         if self.disk_format in _AS_IS:
             self._check_format(matches)
+        elif self.disk_format == "ploop":
+            self._ploop_size()
+        elif self.disk_format == "vhd" and {m.NAME for m in matches} <= {"gpt"}:
+            return  # a fixed one tells at its end
         elif self.disk_format not in (names := {inspector.NAME for inspector in matches}):
             raise InspectionError(self._mismatch(names))
+
+    def _fixed_vhd(self) -> bool:
+        """Whether the image is a raw disk with the footer of a VHD of fixed size, and no more."""
+        if len(self._tail) < 512 or not self._tail.startswith(b"conectix"):
+            return False
+        *_, size, _, kind = _VHD_FOOTER.unpack(self._tail[: _VHD_FOOTER.size])
+        return bool(kind == _VHD_FIXED and size == self._size - 512)
+
+    def _ploop_size(self) -> int:
+        """The disk's size that a ploop image's header tells, bytes. Raises InspectionError."""
+        version = _PLOOP.get(self._head[:16])
+        if version is None or len(self._head) < _PLOOP_HEADER.size:
+            raise InspectionError(self._mismatch({m.NAME for m in self._matches()}))
+        _, told, _, _, block, entries, sectors = _PLOOP_HEADER.unpack(self._head[: _PLOOP_HEADER.size])
+        if version == 1:
+            sectors &= 0xFFFFFFFF
+        if told != 2 or not 0 < sectors <= block * entries:
+            raise InspectionError("The image's ploop header is damaged: its tables don't fit its disk size")
+        return int(sectors) * 512
 
     def _matches(self) -> list[format_inspector.FileInspector]:
         return [inspector for inspector in self._inspectors if inspector.format_match]

@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +52,16 @@ def convert(source: Path, source_format: Format, target: Path, target_format: Fo
     )
 
 
+def convert_stranger(
+    source: Path, disk_format: str, target: Path, target_format: Format, seconds: int
+) -> None:
+    """Convert a user's image, inspected and of that disk_format, with what a lying file can make it take confined:
+    1 GiB of address space and `seconds` of CPU time."""
+    name = {"vhd": "vpc"}.get(disk_format, disk_format)
+    confined = ["prlimit", f"--as={1 << 30}", f"--cpu={seconds}", "--core=0"]
+    _run(["convert", "-q", "-f", name, "-O", target_format, str(source), str(target)], SLOW, before=confined)
+
+
 def resize(path: Path, image_format: Format, size: int) -> None:
     """Grow an image to `size` bytes."""
     _run(["resize", "-q", "-f", image_format, str(path), str(size)], QUICK)
@@ -66,10 +77,10 @@ def info(path: Path, image_format: Format) -> FileInfo:
     )
 
 
-def _run(arguments: list[str], timeout: float) -> bytes:
+def _run(arguments: list[str], timeout: float, before: Sequence[str] = ()) -> bytes:
     try:
         done = subprocess.run(
-            ["qemu-img", *arguments],
+            [*before, "qemu-img", *arguments],
             capture_output=True,
             timeout=timeout,
             stdin=subprocess.DEVNULL,

@@ -17,6 +17,7 @@ from stackling.compute.driver import Domain, DomainFailed, DomainMissing, HostUn
 from stackling.compute.drivers import remote as remote_hypervisor
 from stackling.compute.drivers.libvirt import LibvirtHypervisor
 from stackling.image.cache import ImageCache, ImageSource
+from stackling.image.drivers import remote as remote_cache
 from stackling.node.metadata import MetadataService
 from stackling.node.metadata_plugs import MetadataPlugs
 from stackling.node.server import NodeServer
@@ -41,17 +42,21 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
 
 
 class NodeAgent:
-    """Everything that one host does. `hypervisor` and `backend` are its drivers."""
+    """Everything that one host does. `hypervisor`, `backend` and `images` are its drivers."""
 
     def __init__(self, config: NodeConfig, images: ImageSource) -> None:
         cached = config.state_dir / "images"
-        cache = ImageCache(cached, images)
+        self.images = cache = ImageCache(cached, images)
         self.hypervisor = _Host(config, cache, cached)
         self.backend = LocalBackend(config.state_dir / "volumes", cache, _Live(self.hypervisor))
 
     def serve(self, host: str, port: int, identity: ca.Identity) -> NodeServer:
         """Offer the drivers over HTTPS to the control plane."""
-        drivers = {remote_hypervisor.INTERFACE: self.hypervisor, remote_backend.INTERFACE: self.backend}
+        drivers = {
+            remote_hypervisor.INTERFACE: self.hypervisor,
+            remote_backend.INTERFACE: self.backend,
+            remote_cache.INTERFACE: self.images,
+        }
         server = NodeServer(host, port, identity, drivers)
         server.start()
         return server

@@ -1,17 +1,20 @@
 """Host aggregates."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
 
 from stackling.base import ids
 from stackling.base.cloud import Cloud
+from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Conflict, NotFound
 from stackling.compute.state import aggregate as state
 from stackling.compute.state.aggregate import aggregate, aggregate_host
 from stackling.compute.state.host import by_name
 from stackling.compute.state.server import live, server
+from stackling.image.actions import cached
 
 ZONE = "availability_zone"
 
@@ -130,3 +133,14 @@ def remove_host(tx: Tx, id: str, hostname: str) -> Row:
     if not tx.execute(sa.delete(aggregate_host).where(this)).rowcount:
         raise NotFound(f"Aggregate {row.number} has no host {hostname[:255]}.")
     return row
+
+
+def cache_images(tx: Tx, cloud: Cloud, caller: Caller, id: str, image_ids: Iterable[str]) -> None:
+    """Have the aggregate's hosts fetch images before servers need them. Raises NotFound, BadRequest (the image)."""
+    row = get(tx, id)
+    hosts = state.hosts_of(tx).get(row.number, [])
+    for image_id in image_ids:
+        try:
+            cached.want(tx, cloud, caller, image_id, hosts)
+        except NotFound as error:
+            raise BadRequest(f"Image {image_id} could not be found.") from error

@@ -63,6 +63,7 @@ def _routes(cloud: Cloud) -> Iterable[tuple[str, object]]:
     yield "/os-aggregates", aggregate.Aggregates(cloud)
     yield "/os-aggregates/{id}", aggregate.Aggregate(cloud)
     yield "/os-aggregates/{id}/action", aggregate.Action(cloud)
+    yield "/os-aggregates/{id}/images", aggregate.Images(cloud)
     yield "/os-server-groups", server_group.Groups(cloud)
     yield "/os-server-groups/{id}", server_group.Group(cloud)
     yield "/os-security-groups", security_group.SecurityGroups(cloud)

@@ -12,8 +12,8 @@ from stackling.base.errors import BadRequest
 from stackling.base.microversion import Body
 from stackling.base.rest import body, caller, convert, json_body
 from stackling.compute.actions import aggregate as actions
-from stackling.compute.api.body import Key, Name, Unset, name_of, or_none
-from stackling.compute.api.version import since
+from stackling.compute.api.body import Id, Key, Name, Unset, name_of, or_none
+from stackling.compute.api.version import only, since
 from stackling.compute.state import aggregate as state
 
 Zone = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^:]*$")]
@@ -133,3 +133,29 @@ class Action:
             else:
                 row = actions.remove_host(tx, id, convert(value, HostName).host)
             resp.media = {"aggregate": _shown(tx, req, row)}
+
+
+class ImageId(Body, kw_only=True):
+    id: Id
+
+
+class CacheImages(Body, kw_only=True):
+    cache: Annotated[list[ImageId], Meta(min_length=1)]
+
+
+class Images:
+    """/os-aggregates/{id}/images"""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+
+    def on_post(self, req: Request, resp: Response, id: str) -> None:
+        only(req, first="2.81")
+        who = caller(req)
+        who.may("compute:aggregates:images")
+        wanted = [image.id for image in body(req, CacheImages).cache]
+        if len(set(wanted)) != len(wanted):
+            raise BadRequest("Invalid input for field/attribute cache: an image is named twice")
+        with self.cloud.db.begin() as tx:
+            actions.cache_images(tx, self.cloud, who, id, wanted)
+        resp.status = 202

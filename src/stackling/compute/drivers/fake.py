@@ -74,7 +74,7 @@ class FakeHypervisor:
         self.slow_copy = 0
         self.on_plug = on_plug
         self.on_unplug = on_unplug
-        self.images: set[str] = set()
+        self.images: dict[str, int] = {}  # sizes in bytes by id
         self.calls: list[str] = []
         self.copies: dict[str, int] = {}
         self.capacity = HostInfo(
@@ -102,6 +102,10 @@ class FakeHypervisor:
         """The domains on the host as they were last described, by id."""
         with self._lock:
             return {id: machine.domain for id, machine in self._machines.items()}
+
+    def used_images(self) -> list[str]:
+        """The image of each domain that has one."""
+        return [d.image.id for d in self.domains.values() if d.image is not None]
 
     def lose_reply(self, times: int = 1) -> None:
         """The next calls that change something do it, and then their reply is lost."""
@@ -283,7 +287,7 @@ class FakeHypervisor:
         if image.id not in self.images and self.slow_image > 0:
             self.slow_image -= 1
             return False
-        self.images.add(image.id)
+        self.images[image.id] = image.size
         return True
 
     def _plug(self, machine: _Machine, hot: bool) -> None:

@@ -113,7 +113,7 @@ class LibvirtHypervisor:
         self._last: dict[str, Power | None] = {}
         self._told = threading.RLock()
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._images_lock = threading.Lock()
+        images.used_by = self._used_images
         self._copies = Background("copy")
         self._capabilities: dict[str, Any] | None = None
         self._libvirt = LibvirtConnection(uri, self._on_lifecycle, self._after_reconnect)
@@ -269,12 +269,6 @@ class LibvirtHypervisor:
             device = self._target(found, volume_id)
             return self._copies.run(target.name, lambda: copy_disk(found, device, target))
 
-    def collect_images(self, keep: frozenset[str] = frozenset()) -> list[str]:
-        """Remove the cached images that no domain here uses and `keep` does not name; tell which went."""
-        with self._images_lock:
-            used = {domain.image.id for domain in self._files.descriptions() if domain.image}
-            return self._images.collect(used | keep)
-
     # inside
 
     @contextmanager
@@ -285,6 +279,9 @@ class LibvirtHypervisor:
             raise self._libvirt.translate(error, step) from error
         except OSError as error:
             raise HostUnavailable(f"{step}: {error}") from error
+
+    def _used_images(self) -> list[str]:
+        return [domain.image.id for domain in self._files.descriptions() if domain.image]
 
     def _find(self, id: str) -> libvirt.virDomain | None:
         try:
@@ -346,7 +343,7 @@ class LibvirtHypervisor:
         before = self._files.description(domain.id)
         renew = before is None or before.guest_data != domain.guest_data
         # Described first, so that the image is in use before it is there, and not collected in between.
-        with self._images_lock:
+        with self._images.lock:
             self._files.describe(domain)
         if domain.image is not None and not self.ensure_image(domain.image):
             raise NotReady(f"Image {domain.image.id} is being fetched")

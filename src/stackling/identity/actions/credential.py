@@ -185,3 +185,10 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, change: dict[str, Any]
 def delete(tx: Tx, caller: Caller, id: str) -> None:
     row = get(tx, caller, id, "delete_credential")
     tx.execute(sa.delete(credential).where(credential.c.id == row.id))
+
+
+def certificate(tx: Tx, cloud: Cloud, id: str, project_id: str) -> str | None:
+    """What a credential of type `cert` of a project holds, for services that check by it; None: there is none."""
+    mine = sa.and_(credential.c.id == id, credential.c.type == "cert", credential.c.project_id == project_id)
+    row = tx.execute(sa.select(credential).where(mine)).one_or_none()
+    return decrypt(cloud, row.blob) if row is not None else None

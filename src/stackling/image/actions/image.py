@@ -1,7 +1,6 @@
 """Images: create, find, change, delete; and what compute and block storage need of one."""
 
 import hashlib
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,19 @@ from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Conflict, Forbidden, NotFound, TooLarge
 from stackling.base.statement import Statement, among
 from stackling.image import store
-from stackling.image.actions import usage
+from stackling.image.actions import location, protection, usage
+from stackling.image.actions.location import KIND
 from stackling.image.cache import ImageRef
-from stackling.image.state.image import State, Visibility, image, image_property, image_tag
+from stackling.image.state.image import (
+    State,
+    Visibility,
+    image,
+    image_location,
+    image_property,
+    image_tag,
+)
 from stackling.image.state.member import image_member
 
-KIND = "image.image"
 MOST_PROPERTIES = 128
 MOST_TAGS = 128
 CONTAINER_FORMATS = ("ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed")
@@ -76,6 +82,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewImage) -> Row:
     if tx.execute(sa.select(image.c.id).where(image.c.id == id)).first():
         raise Conflict(f"Image ID {id} already exists!")
     usage.QUOTAS.check(tx, cloud, owner, {"image_count_total": 1})
+    protection.of(cloud).may_create(caller, want.properties)
     now = cloud.clock.now()
     values = {
         "id": id,
@@ -201,11 +208,23 @@ def update(
     if columns.get("project_id", row.project_id) != row.project_id and not caller.is_admin:
         raise Forbidden("You are not permitted to change the owner of this image.")
     if properties is not None:
-        set_properties(tx, id, properties)
+        set_properties(tx, id, _changed(tx, cloud, caller, id, properties))
     if tags is not None:
         set_tags(tx, id, tags)
     change = sa.update(image).where(image.c.id == id).values(**columns, updated_at=cloud.clock.now())
     return tx.execute(change.returning(image)).one()
+
+
+def _changed(
+    tx: Tx, cloud: Cloud, caller: Caller, id: str, wanted: Mapping[str, str | None]
+) -> Mapping[str, str | None]:
+    """The properties after a change by one who does not see those that are protected. Raises Forbidden."""
+    guard, before = protection.of(cloud), properties(tx, id)
+    seen = guard.readable(caller, before)
+    guard.may_create(caller, {n: v for n, v in wanted.items() if n not in before})
+    guard.may_update(caller, [n for n, v in wanted.items() if n in before and before[n] != v])
+    guard.may_delete(caller, [n for n in seen if n not in wanted])
+    return {**{n: v for n, v in before.items() if n not in seen}, **wanted}
 
 
 def _may_show(caller: Caller, visibility: str, aim: Mapping[str, Any]) -> None:
@@ -220,7 +239,7 @@ def delete(tx: Tx, cloud: Cloud, caller: Caller, id: str) -> None:
     row = owned(tx, caller, id, "delete_image")
     if row.protected:
         raise Forbidden(f"Image {id} is protected and cannot be deleted.")
-    for table in (image_property, image_tag, image_member):
+    for table in (image_property, image_tag, image_member, image_location):
         tx.execute(sa.delete(table).where(table.c.image_id == id))
     tx.execute(sa.delete(image).where(image.c.id == id))
     jobs.start(tx, KIND, id, now=cloud.clock.now())
@@ -275,6 +294,11 @@ def for_boot(tx: Tx, cloud: Cloud, caller: Caller, image_id: str) -> Row:
         raise BadRequest(
             f"Image {image_id} has disk format {row.disk_format}; a disk needs {' or '.join(BOOTABLE_FORMATS)}."
         )
+    if row.virtual_size is None or row.os_hash_algo != "sha512":
+        raise BadRequest(
+            f"Image {image_id} can't be used for a disk: its data was never read and inspected as a bare"
+            f" {row.disk_format} disk. If it lies on the web, import it into a store (method copy-image)."
+        )
     return row
 
 
@@ -320,20 +344,24 @@ def register(
     same = sa.and_(
         image.c.name == name, image.c.os_hash_value == sha512.hexdigest(), image.c.project_id == project_id
     )
-    files = store.of(cloud)
+    stores = store.of(cloud)
+    kept = stores[stores.default]
     known = tx.execute(
         sa.select(image).where(same, image.c.state == State.ACTIVE).order_by(image.c.created_at)
     ).first()
-    if known is not None and files.path(known.id).exists():
+    if known is not None and stores.path(known.id) is not None:
         return known
     id = known.id if known is not None else ids.uuid4()
-    incoming = files.incoming(id, ids.uuid4())
+    incoming = kept.incoming(id, ids.uuid4())
     try:
-        incoming.drop()
-        shutil.copyfile(path, incoming.path)
-        files.keep(incoming, id)
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                incoming.write(chunk)
+        incoming.finish()
+        kept.keep(incoming, id)
     finally:
-        incoming.path.unlink(missing_ok=True)
+        incoming.drop()
+    location.add(tx, id, stores.default)
     if known is not None:
         return known
     now = cloud.clock.now()
@@ -354,6 +382,7 @@ def register(
         "size": path.stat().st_size,
         "virtual_size": virtual_size,
         "checksum": md5.hexdigest(),
+        "os_hash_algo": "sha512",
         "os_hash_value": sha512.hexdigest(),
     }
     row = tx.execute(sa.insert(image).values(**values).returning(image)).one()

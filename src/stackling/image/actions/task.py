@@ -42,8 +42,9 @@ def create(
     image_id: str,
     project_id: str,
     input: Mapping[str, Any],
+    inject: Mapping[str, str] = {},
 ) -> Row:
-    """Record a task and have it worked on."""
+    """Record a task and have it worked on; its import sets the properties `inject`."""
     now = cloud.clock.now()
     values = {
         "id": ids.uuid4(),
@@ -56,6 +57,7 @@ def create(
         "user_id": caller.user_id,
         "request_id": caller.request_id,
         "input": dict(input),
+        "inject": dict(inject),
     }
     row = tx.execute(sa.insert(image_task).values(**values).returning(image_task)).one()
     jobs.start(tx, KIND, row.id, now=now)

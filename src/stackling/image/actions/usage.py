@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from stackling.base.cloud import Cloud
 from stackling.base.db import Tx
 from stackling.identity.actions.quota import Projects, Quotas
-from stackling.image.state.image import State, image
+from stackling.image.state.image import State, image, image_location
 
 
 def configured(cloud: Cloud) -> dict[str, int]:
@@ -22,11 +22,16 @@ def configured(cloud: Cloud) -> dict[str, int]:
 
 
 def of(tx: Tx, projects: Projects, names: Iterable[str] = ()) -> dict[str, int]:
-    """Images and MiB of projects together, under the names of the limits."""
+    """Images and MiB of projects together, under the names of the limits. Each store's copy of an image counts."""
     arriving = image.c.state.in_((State.SAVING, State.UPLOADING, State.IMPORTING))
+    copies = (
+        sa.select(sa.func.count())
+        .where(image_location.c.image_id == image.c.id, image_location.c.url.is_(None))
+        .scalar_subquery()
+    )
     query = sa.select(
         sa.func.count(),
-        sa.func.coalesce(sa.func.sum(sa.case((arriving, 0), else_=image.c.size)), 0),
+        sa.func.coalesce(sa.func.sum(sa.case((arriving, 0), else_=image.c.size * copies)), 0),
         sa.func.coalesce(sa.func.sum(sa.case((arriving, image.c.size), else_=0)), 0),
         sa.func.coalesce(sa.func.sum(sa.case((arriving, 1), else_=0)), 0),
     ).where(image.c.project_id.in_(projects))
@@ -40,3 +45,8 @@ def of(tx: Tx, projects: Projects, names: Iterable[str] = ()) -> dict[str, int]:
 
 
 QUOTAS = Quotas("image", configured, of)
+
+
+def mib(size: int) -> int:
+    """Bytes as whole MiB, rounded up."""
+    return -(-size >> 20)

@@ -5,14 +5,17 @@ from collections.abc import Iterable
 from stackling.base.cloud import Cloud
 from stackling.base.rest import Service
 from stackling.image.api import (
+    cached,
     data,
     image,
     image_import,
     info,
+    location,
     member,
     metadef_definition,
     metadef_namespace,
     metadef_resource_type,
+    patch,
     schema,
     tag,
     task,
@@ -25,15 +28,22 @@ def routes(cloud: Cloud) -> Iterable[tuple[str, object]]:
     yield "", version.Versions(cloud, "300 Multiple Choices")
     yield "/versions", version.Versions(cloud, "200 OK")
     yield "/v2/images", image.Images(cloud)
-    yield "/v2/images/{image_id}", image.Image(cloud)
+    yield "/v2/images/{image_id}", patch.Image(cloud)
     yield "/v2/images/{image_id}/file", data.File(cloud)
+    yield "/v2/images/{image_id}/locations", location.Locations(cloud)
+    yield "/v2/stores/{store}/{image_id}", location.Copy(cloud)
+    yield "/v2/cache", cached.Cache(cloud)
+    yield "/v2/cache/clean", cached.Look(cloud, "cache_clean")
+    yield "/v2/cache/prune", cached.Look(cloud, "cache_prune")
+    yield "/v2/cache/nodes/{image_id}", cached.Nodes(cloud)
+    yield "/v2/cache/{image_id}", cached.Cached(cloud)
     yield "/v2/images/{image_id}/actions/deactivate", image.Activation(cloud, active=False)
     yield "/v2/images/{image_id}/actions/reactivate", image.Activation(cloud, active=True)
     yield "/v2/images/{image_id}/members", member.Members(cloud)
     yield "/v2/images/{image_id}/members/{member_id}", member.Member(cloud)
     yield "/v2/images/{image_id}/tags/{tag}", tag.Tag(cloud)
     yield "/v2/info/import", info.Import()
-    yield "/v2/info/stores", info.Stores()
+    yield "/v2/info/stores", info.Stores(cloud)
     yield "/v2/info/stores/detail", info.StoresDetail(cloud)
     yield "/v2/info/usage", info.Usage(cloud)
     yield "/v2/images/{image_id}/stage", image_import.Stage(cloud)

@@ -11,6 +11,7 @@ from stackling.base.rest import caller
 from stackling.image.actions import data
 
 OCTETS = "application/octet-stream"
+PIECE = 128 << 10  # bytes sent at once: what the processor's cache holds
 
 
 def chunks(req: Request) -> Iterator[bytes]:
@@ -21,19 +22,17 @@ def chunks(req: Request) -> Iterator[bytes]:
 
 
 class _Part:
-    """The first `length` bytes of an opened file; closed with the response."""
+    """The first `length` bytes of an opened file, piece by piece; closed with the response.
+
+    Without `read`, or Falcon would read it in pieces of 8 KiB.
+    """
 
     def __init__(self, file: BinaryIO, length: int) -> None:
         self._file, self._left = file, length
 
-    def read(self, size: int = -1) -> bytes:
-        wanted = self._left if size < 0 else min(size, self._left)
-        chunk = self._file.read(wanted)
-        self._left -= len(chunk)
-        return chunk
-
     def __iter__(self) -> Iterator[bytes]:
-        while chunk := self.read(data.CHUNK):
+        while chunk := self._file.read(min(self._left, PIECE)):
+            self._left -= len(chunk)
             yield chunk
 
     def close(self) -> None:
@@ -49,16 +48,19 @@ class File:
     def on_put(self, req: Request, resp: Response, image_id: str) -> None:
         if (req.content_type or "").partition(";")[0].strip() != OCTETS:
             raise UnsupportedMediaType(f"Image data is sent as {OCTETS}.")
-        data.receive(self.cloud, caller(req), image_id, chunks(req), req.content_length)
+        named = req.get_header("X-Image-Meta-Store")
+        data.receive(self.cloud, caller(req), image_id, chunks(req), req.content_length, named)
         resp.status = "204 No Content"
 
     def on_get(self, req: Request, resp: Response, image_id: str) -> None:
-        with self.cloud.db.read() as tx:
-            row, file = data.sent(tx, self.cloud, caller(req), image_id)
+        row, file = data.sent(self.cloud, caller(req), image_id)
         if file is None:
             resp.status = "204 No Content"
             return
         resp.content_type = OCTETS
+        if row.size is None:  # it lies on the web, and nobody read it yet
+            resp.stream = _Part(file, 1 << 62)
+            return
         resp.set_header("Accept-Ranges", "bytes")
         try:
             first, last = _range(req, row.size)

@@ -9,6 +9,7 @@ from msgspec import Struct
 from stackling.base.cloud import Cloud
 from stackling.base.errors import BadRequest, NotFound, UnsupportedMediaType
 from stackling.base.rest import caller, convert, json_body
+from stackling.image import store
 from stackling.image.actions import data, image_import, task
 from stackling.image.api.data import OCTETS, chunks
 from stackling.image.api.task import view
@@ -60,8 +61,10 @@ class Import:
                 "All_stores parameter can't be used with x-image-meta-store header or stores parameter"
             )
         named = req.get_header("X-Image-Meta-Store")
-        stores = want.stores if want.stores is not None else [named] if named else list(image_import.STORES)
-        if not stores:
+        stores = want.stores if want.stores is not None else [named] if named else None
+        if stores is None and not want.all_stores:
+            stores = [store.of(self.cloud).default]
+        if stores == []:
             raise BadRequest("Invalid input for field/attribute stores: there is none to import to")
         how = want.method
         source = image_import.Source(

@@ -1,8 +1,11 @@
 """What this image service offers: import methods, stores, usage."""
 
+from typing import Any
+
 from falcon import Request, Response
 
 from stackling.base.cloud import Cloud
+from stackling.base.config import ImageStore
 from stackling.base.rest import caller
 from stackling.image import store
 from stackling.image.actions import usage
@@ -22,11 +25,26 @@ class Import:
         }
 
 
+def _view(cloud: Cloud, one: ImageStore) -> dict[str, Any]:
+    made: dict[str, Any] = {"id": one.name, "weight": one.weight}
+    if one.description:
+        made["description"] = one.description
+    if one.name == cloud.config.image.default_store:
+        made["default"] = "true"
+    if one.type == "http":
+        made["read-only"] = "true"
+    return made
+
+
 class Stores:
     """/v2/info/stores"""
 
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+
     def on_get(self, req: Request, resp: Response) -> None:
-        resp.media = {"stores": [{"id": "file", "default": "true"}]}
+        stores = store.of(self.cloud)
+        resp.media = {"stores": [_view(self.cloud, one) for one in stores.config.values()]}
 
 
 class StoresDetail:
@@ -37,11 +55,15 @@ class StoresDetail:
 
     def on_get(self, req: Request, resp: Response) -> None:
         caller(req).may("stores_info_detail")
-        directory = str(store.of(self.cloud).directory)
-        properties = {"data_dir": directory, "chunk_size": 1 << 20, "thin_provisioning": True}
+        stores = store.of(self.cloud)
         resp.media = {
             "stores": [
-                {"id": "file", "type": "file", "default": "true", "weight": 0, "properties": properties}
+                {
+                    **_view(self.cloud, one),
+                    "type": one.type,
+                    "properties": stores[one.name].about() if one.name in stores.writable else {},
+                }
+                for one in stores.config.values()
             ]
         }
 
@@ -53,8 +75,8 @@ class Usage:
         self.cloud = cloud
 
     def on_get(self, req: Request, resp: Response) -> None:
-        who = caller(req)
+        project = caller(req).project_id or ""
         with self.cloud.db.read() as tx:
-            used = usage.of(tx, [who.project_id or ""])
-            most = usage.QUOTAS.limits(tx, self.cloud, who.project_id or "")
+            used = usage.of(tx, [project])
+            most = usage.QUOTAS.limits(tx, self.cloud, project)
         resp.media = {"usage": {name: {"usage": n, "limit": most[name]} for name, n in used.items()}}

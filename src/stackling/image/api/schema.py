@@ -34,6 +34,27 @@ def _number(says: str, *, null: bool = False, read_only: bool = False) -> dict[s
     return made
 
 
+_LOCATION: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "url": _text("Where the data is", most=2048),
+        "metadata": {"type": "object"},
+        "validation_data": {
+            "type": "object",
+            "description": "What the data's hashes are; it must be what the image has if it has data already",
+            "writeOnly": True,
+            "additionalProperties": False,
+            "properties": {
+                "checksum": {"type": "string", "minLength": 32, "maxLength": 32},
+                "os_hash_algo": {"type": "string", "maxLength": 64},
+                "os_hash_value": {"type": "string", "maxLength": 128},
+            },
+            "required": ["os_hash_algo", "os_hash_value"],
+        },
+    },
+    "required": ["url"],
+}
+
 IMAGE: dict[str, Any] = {
     "name": "image",
     "properties": {
@@ -63,7 +84,12 @@ IMAGE: dict[str, Any] = {
         },
         "created_at": _text("Time of registration", read_only=True),
         "updated_at": _text("Time of the last change", read_only=True),
-        "stores": _text("Store in which the image's data is", read_only=True),
+        "stores": _text("Stores in which the image's data is", read_only=True),
+        "locations": {
+            "type": "array",
+            "items": _LOCATION,
+            "description": "URLs at which the image's data is",
+        },
         "self": _text("The image's path", read_only=True),
         "file": _text("The path of the image's data", read_only=True),
         "schema": _text("The path of this schema", read_only=True),

@@ -7,8 +7,8 @@ from falcon import Request, Response
 from stackling.base.cloud import Cloud
 from stackling.base.rest import base_url
 
-# The list tells what exists; upstream leaves out what a deployment does not offer (several stores, the image cache).
-VERSIONS = ("v2.12", "v2.9", "v2.7", "v2.6", "v2.5", "v2.4", "v2.3", "v2.2", "v2.1", "v2.0")
+# All there are: those of several stores (2.8 to 2.13) and of a cache (2.14, 2.16, 2.18) among them.
+VERSIONS = tuple(f"v2.{minor}" for minor in range(18, -1, -1))
 
 
 class Versions:

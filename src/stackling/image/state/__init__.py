@@ -1,5 +1,5 @@
 """Tables of the image service."""
 
-from stackling.image.state import image, member, metadef, task
+from stackling.image.state import cached, image, member, metadef, task
 
-__all__ = ["image", "member", "metadef", "task"]
+__all__ = ["cached", "image", "member", "metadef", "task"]

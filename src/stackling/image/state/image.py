@@ -4,7 +4,7 @@ import enum
 
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, Integer, String, Table, Text
 
-from stackling.base.db import metadata, one_of, resource
+from stackling.base.db import JSON, metadata, one_of, resource
 
 
 class State(enum.StrEnum):
@@ -39,11 +39,15 @@ image = Table(
     Column("size", BigInteger),  # bytes of the file
     Column("virtual_size", BigInteger),  # bytes of the disk inside
     Column("checksum", String(32)),  # MD5
-    Column("os_hash_value", String(128)),  # SHA-512
+    Column("os_hash_algo", String(64)),
+    Column("os_hash_value", String(128)),  # hex, of that algorithm: SHA-512 unless the image lies on the web
     Column("upload", String(36)),  # which upload may finish; null when none runs
     Column("heard_at", DateTime),  # when the upload last brought data
     Column("import_task", String(36)),  # the task that imports data; no other may begin meanwhile
-    Column("imported", String(16)),  # how the last import stands: running, done or failed; null without one
+    Column(
+        "importing_to", Text
+    ),  # stores that the last import has yet to fill, by comma; null without an import
+    Column("failed_import", Text),  # stores that it failed for
     Index("ix_image_visibility", "visibility"),
     Index("ix_image_name", "name"),
     Index("ix_image_created_at_id", "created_at", "id"),
@@ -63,4 +67,17 @@ image_tag = Table(
     Column("image_id", String(36), primary_key=True),
     Column("value", String(255), primary_key=True),
     Index("ix_image_tag_value", "value"),
+)
+
+image_location = Table(
+    "image_location",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("image_id", String(36), nullable=False),
+    Column("store", String(64), nullable=False),
+    Column("url", Text),  # of a store of the web; null: the store knows the image by its id
+    Column("meta", JSON, nullable=False),  # what users noted about it
+    Column("going", Boolean, nullable=False, default=False),  # its data is being removed; nobody counts on it
+    Column("number", Integer, nullable=False),  # places in the list of one image
+    Index("ix_image_location_image_id", "image_id"),
 )

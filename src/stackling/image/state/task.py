@@ -16,6 +16,7 @@ class State(enum.StrEnum):
 
 class Type(enum.StrEnum):
     API_IMAGE_IMPORT = "api_image_import"  # asked for on an image
+    LOCATION = "location_import"  # of data that stays where it is
     IMPORT = "import"  # asked for through the tasks API; makes its image
 
 
@@ -29,6 +30,7 @@ image_task = Table(
     Column("user_id", String(64), nullable=False),
     Column("request_id", String(64), nullable=False),  # of the request that asked for it
     Column("input", JSON, nullable=False),
+    Column("inject", JSON),  # properties that the import sets on the image
     Column("message", Text),  # how far it is
     Column("failure", Text),  # why it failed, or is about to
     Column("expires_at", DateTime),

@@ -1,11 +1,12 @@
-"""The life of an image beyond a request: uploads that died, and data of deleted images."""
+"""The life of an image beyond a request: uploads that died, copies that are taken back, data of deleted images."""
 
 from stackling.base.cloud import Cloud
 from stackling.base.db import Row
 from stackling.base.jobs import Machine, Outcome, done, gone, settle, wait
 from stackling.image import store
+from stackling.image.actions import location
 from stackling.image.actions.data import GIVEN_UP_AFTER
-from stackling.image.actions.image import KIND
+from stackling.image.actions.location import KIND
 from stackling.image.state.image import State, image
 
 machine = Machine(KIND, image)
@@ -19,8 +20,20 @@ def watch(row: Row, cloud: Cloud) -> Outcome:
     silent = cloud.clock.now() - (row.heard_at or row.updated_at)
     if silent < GIVEN_UP_AFTER:
         return wait((GIVEN_UP_AFTER - silent).total_seconds(), "data is arriving")
-    store.of(cloud).remove(row.id)
-    return settle(State.QUEUED, upload=None, heard_at=None)
+    store.of(cloud).remove(row.id)  # parts, and a whole file whose row was not written any more
+    return settle(State.QUEUED, upload=None, heard_at=None, size=None)
+
+
+@machine.step(State.ACTIVE, State.DEACTIVATED, within=None)
+def take_back(row: Row, cloud: Cloud) -> Outcome:
+    """Copies that the image is to be without go."""
+    with cloud.db.read() as tx:
+        leaving = location.going(tx, row.id)
+    stores = store.of(cloud)
+    for place in leaving:
+        if place.store in stores.writable:
+            stores[place.store].remove(row.id)
+    return done(then=lambda tx: location.gone(tx, leaving))
 
 
 @machine.missing
