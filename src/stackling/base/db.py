@@ -35,7 +35,7 @@ Tx = Connection
 Row = sa.Row[Any]
 
 
-def resource() -> list[Any]:
+def resource() -> list[Column[Any] | Index]:
     """The columns that every resource of a project has, and the order in which a project lists them. Times are naive UTC."""
     return [
         Column("id", String(36), primary_key=True),

@@ -17,7 +17,7 @@ class State(StrEnum):
     ACTIVE = "ACTIVE"
 
 
-def standard() -> list[Any]:
+def standard() -> list[Column[Any] | Index]:
     """`resource()` and Neutron's standard attributes, and the order in which administrators list all projects'."""
     return [
         *resource(),
