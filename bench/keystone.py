@@ -7,6 +7,7 @@ of Keystone's caches on (dogpile, in memory).
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -71,9 +72,21 @@ def serving(environment: Path | None = None) -> Iterator[Cloud]:
         )
     finally:
         if server is not None:
-            server.terminate()
-            server.wait(20)
+            _end(server)
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _end(server: "subprocess.Popen[bytes]") -> None:
+    """End it, even while it is still at work on a long list."""
+    pids = family(server.pid)
+    server.terminate()
+    try:
+        server.wait(20)
+    except subprocess.TimeoutExpired:
+        for pid in reversed(pids):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        server.wait()
 
 
 def _environment(where: Path) -> Path:

@@ -61,7 +61,9 @@ class Client:
         self._connect()
 
     def _connect(self) -> None:
-        self.socket = socket.create_connection(self.address, timeout=120)
+        self.socket = socket.create_connection(
+            self.address, timeout=600
+        )  # Keystone's long lists take minutes
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _first(self, wire: bytes) -> bytes:
