@@ -146,18 +146,32 @@ def test_leases_of_dead_processes_of_this_host_are_free_at_once(world: Cloud) ->
     assert alive.lease() is not None
 
 
+@pytest.mark.parametrize("busy", [True, False])
 def test_a_process_that_cannot_keep_its_leases_ends_itself(
-    world: Cloud, monkeypatch: pytest.MonkeyPatch
+    world: Cloud, monkeypatch: pytest.MonkeyPatch, busy: bool
 ) -> None:
+    """One that holds none waits until the database is back."""
     monkeypatch.setattr(jobs, "LEASE", timedelta(seconds=0.6))
-    ended = threading.Event()
+    ended, begun, through = threading.Event(), threading.Event(), threading.Event()
+    machine = jobs.Machine("toy", table)
+
+    @machine.step(State.NEW, within=60)
+    def slow(row: sa.Row, cloud: Cloud) -> jobs.Outcome:
+        begun.set()
+        through.wait(30)
+        return jobs.settle(State.READY)
+
     worker = jobs.Worker(
-        toy.cloud_of(str(world.db.url.render_as_string(hide_password=False))), [toy.machine()], lost=ended.set
+        toy.cloud_of(str(world.db.url.render_as_string(hide_password=False))), [machine], lost=ended.set
     )
     worker.run()
+    if busy:
+        add(world, "a")
+        assert begun.wait(20)
     with world.db.engine.begin() as tx:
         tx.execute(sa.text("DROP TABLE job"))
-    assert ended.wait(10)
+    assert ended.wait(10 if busy else 2) == busy
+    through.set()
     worker.stop()
     worker.cloud.db.close()
 
