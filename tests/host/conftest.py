@@ -26,6 +26,8 @@ REPORTS = "SIMULATED_HOST_REPORTS"
 # The image that guests boot is built out here, since the simulated host does not reach the Debian archive.
 BUILT = Path("/var/tmp/stackling-ready")
 GUESTS = ("test_cloud", "test_crash", "test_disk_full", "test_hypervisor", "test_processes", "test_trouble")
+# Plain `su` leaves the directories of daemons out.
+os.environ["PATH"] += ":/usr/local/sbin:/usr/sbin:/sbin"
 NEEDED = ("unshare", "ovs-vswitchd", "ovn-northd", "ovn-controller", "libvirtd", "qemu-system-x86_64")
 
 
