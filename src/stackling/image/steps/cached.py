@@ -2,7 +2,7 @@
 
 from stackling.base.cloud import Cloud
 from stackling.base.db import Row
-from stackling.base.jobs import GiveUp, Machine, Outcome, done, gone, settle, wait
+from stackling.base.jobs import GiveUp, Machine, Outcome, gone, settle, wait
 from stackling.image.actions import cached
 from stackling.image.actions.cached import KIND, LOOK
 from stackling.image.actions.image import found, ref
@@ -40,11 +40,6 @@ def drop(row: Row, cloud: Cloud) -> Outcome:
     if cloud.driver(NodeCache, row.host).drop(row.image_id):
         return gone()
     return wait(_AGAIN, "servers of the host stand on it")
-
-
-@machine.step(State.CACHED, within=None)
-def keep(row: Row, cloud: Cloud) -> Outcome:
-    return done()
 
 
 @machine.failed
