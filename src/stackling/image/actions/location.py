@@ -77,7 +77,7 @@ def going(tx: Tx, image_id: str) -> list[Row]:
     return list(tx.execute(sa.select(image_location).where(here)))
 
 
-def gone(tx: Tx, rows: Iterable[Row]) -> None:
+def cleared(tx: Tx, rows: Iterable[Row]) -> None:
     """Their data is removed."""
     tx.execute(sa.delete(image_location).where(image_location.c.id.in_([row.id for row in rows])))
 

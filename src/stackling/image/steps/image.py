@@ -24,16 +24,33 @@ def watch(row: Row, cloud: Cloud) -> Outcome:
     return settle(State.QUEUED, upload=None, heard_at=None, size=None)
 
 
-@machine.step(State.ACTIVE, State.DEACTIVATED, within=None)
+@machine.step(State.ACTIVE, within=None)
 def take_back(row: Row, cloud: Cloud) -> Outcome:
     """Copies that the image is to be without go."""
+    leaving = _taken_back(row, cloud)
+    if not leaving:
+        return done()
+    return settle(State.ACTIVE, then=lambda tx: location.cleared(tx, leaving), updated_at=row.updated_at)
+
+
+@machine.step(State.DEACTIVATED, within=None)
+def take_back_too(row: Row, cloud: Cloud) -> Outcome:
+    """The same, of an image that nobody may use just now."""
+    leaving = _taken_back(row, cloud)
+    if not leaving:
+        return done()
+    return settle(State.DEACTIVATED, then=lambda tx: location.cleared(tx, leaving), updated_at=row.updated_at)
+
+
+def _taken_back(row: Row, cloud: Cloud) -> list[Row]:
+    """Remove the data of the locations that are going; which they are."""
     with cloud.db.read() as tx:
         leaving = location.going(tx, row.id)
     stores = store.of(cloud)
     for place in leaving:
         if place.store in stores.writable:
             stores[place.store].remove(row.id)
-    return done(then=lambda tx: location.gone(tx, leaving))
+    return leaving
 
 
 @machine.missing
