@@ -11,6 +11,7 @@ from stackling.compute.driver import Hypervisor
 from stackling.compute.drivers.fake import FakeHypervisor
 from stackling.identity.actions import project
 from stackling.image.actions import image
+from stackling.image.export import Exports, FakeExports
 from stackling.network.driver import Chassis, Fabric
 from stackling.network.drivers.fake import FakeFabric
 from stackling.volume.driver import Backend
@@ -27,9 +28,12 @@ def plug(cloud: Cloud, hosts: Iterable[str]) -> dict[str, FakeHypervisor]:
     cloud.plug(Fabric, fabric)
     made = {}
     for name in names:
-        made[name] = FakeHypervisor(name, on_plug=partial(fabric.plug, chassis=name), on_unplug=fabric.unplug)
+        exports = FakeExports()
+        plugged = partial(fabric.plug, chassis=name)
+        made[name] = FakeHypervisor(name, on_plug=plugged, on_unplug=fabric.unplug, exports=exports)
         cloud.plug(Hypervisor, made[name], host=name)
-        cloud.plug(Backend, FakeBackend(name), host=name)
+        cloud.plug(Backend, FakeBackend(name, exports=exports), host=name)
+        cloud.plug(Exports, exports, host=name)
     return made
 
 

@@ -12,6 +12,7 @@ from stackling.base.rpc import Transport
 from stackling.boot import node
 from stackling.compute.driver import Hypervisor
 from stackling.compute.drivers.remote import remote_hypervisor
+from stackling.image.export import Exports, remote_exports
 from stackling.network.driver import Fabric
 from stackling.network.drivers.ovn import OvnFabric
 from stackling.node.services import Service
@@ -37,6 +38,7 @@ class FarNode:
         cloud.plug(Fabric, OvnFabric(config.network.ovn_northbound, config.network.ovn_southbound))
         cloud.plug(Hypervisor, remote_hypervisor(transport), host=name)
         cloud.plug(Backend, remote_backend(transport), host=name)
+        cloud.plug(Exports, remote_exports(transport), host=name)
         self._services = node.services(config)
         self.says: list[str] = []
 

@@ -16,6 +16,7 @@ from stackling.compute.driver import Hypervisor
 from stackling.compute.drivers.libvirt import LibvirtHypervisor
 from stackling.image import store
 from stackling.image.cache import ImageCache
+from stackling.image.export import Exports
 from stackling.network.driver import Fabric, FabricError
 from stackling.network.drivers.ovn import OvnFabric
 from stackling.node import bridges, kvm, libvirtd
@@ -93,6 +94,7 @@ class Node:
         cloud.plug(Fabric, self.fabric)
         cloud.plug(Hypervisor, self.agent.hypervisor, host=name)
         cloud.plug(Backend, self.agent.backend, host=name)
+        cloud.plug(Exports, self.agent.exports, host=name)
 
     def run(self) -> None:
         """Keep the daemons running, for as long as the process lives."""

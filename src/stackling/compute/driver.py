@@ -251,6 +251,13 @@ class Hypervisor(Protocol):
         False: it is being copied; ask again with the same arguments. DomainMissing: not attached.
         """
 
+    def export_disk(self, id: str, image_id: str) -> bool:
+        """A point-in-time copy of the root disk, whole in itself, is an export of this host as qcow2: True.
+
+        False: it is being copied; ask again with the same arguments. Also of a domain that is off. DomainMissing:
+        the host has no such domain. DomainFailed: it has no root disk of its own.
+        """
+
     def changes(self, after: str = "", wait: float = 0.0) -> Changes:
         """The power changes after the cursor, waiting up to `wait` seconds for one; "" starts from now."""
 

@@ -16,7 +16,9 @@ from stackling.base import ca
 from stackling.compute.driver import Domain, DomainFailed, DomainMissing, HostUnavailable
 from stackling.compute.drivers import remote as remote_hypervisor
 from stackling.compute.drivers.libvirt import LibvirtHypervisor
+from stackling.image import export
 from stackling.image.cache import ImageCache, ImageSource
+from stackling.image.export import ExportedFiles
 from stackling.node.metadata import MetadataService
 from stackling.node.metadata_plugs import MetadataPlugs
 from stackling.node.server import NodeServer
@@ -41,17 +43,24 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
 
 
 class NodeAgent:
-    """Everything that one host does. `hypervisor` and `backend` are its drivers."""
+    """Everything that one host does. `hypervisor`, `backend` and `exports` are its drivers."""
 
     def __init__(self, config: NodeConfig, images: ImageSource) -> None:
         cached = config.state_dir / "images"
         cache = ImageCache(cached, images)
-        self.hypervisor = _Host(config, cache, cached)
-        self.backend = LocalBackend(config.state_dir / "volumes", cache, _Live(self.hypervisor))
+        self.exports = ExportedFiles(config.state_dir / "exports")
+        self.hypervisor = _Host(config, cache, cached, self.exports)
+        self.backend = LocalBackend(
+            config.state_dir / "volumes", cache, _Live(self.hypervisor), exports=self.exports
+        )
 
     def serve(self, host: str, port: int, identity: ca.Identity) -> NodeServer:
         """Offer the drivers over HTTPS to the control plane."""
-        drivers = {remote_hypervisor.INTERFACE: self.hypervisor, remote_backend.INTERFACE: self.backend}
+        drivers = {
+            remote_hypervisor.INTERFACE: self.hypervisor,
+            remote_backend.INTERFACE: self.backend,
+            export.INTERFACE: self.exports,
+        }
         server = NodeServer(host, port, identity, drivers)
         server.start()
         return server
@@ -71,7 +80,7 @@ class NodeAgent:
 class _Host(LibvirtHypervisor):
     """The hypervisor, with the metadata service kept in step: it knows a guest before the guest can ask."""
 
-    def __init__(self, config: NodeConfig, cache: ImageCache, cached: Path) -> None:
+    def __init__(self, config: NodeConfig, cache: ImageCache, cached: Path, exports: ExportedFiles) -> None:
         super().__init__(
             config.state_dir,
             config.run_dir,
@@ -82,6 +91,7 @@ class _Host(LibvirtHypervisor):
             bridge=config.bridge,
             uri=config.libvirt_uri,
             hostname=config.hostname,
+            exports=exports,
         )
         self.metadata = MetadataService(self.password_file)
         for domain in self.descriptions():

@@ -42,6 +42,7 @@ RULES = (
         "volume_extension:volume_actions:unreserve",
         "volume_extension:volume_actions:initialize_connection",
         "volume_extension:volume_actions:terminate_connection",
+        "volume_extension:volume_actions:upload_image",
         "volume:attachment_create",
         "volume:attachment_update",
         "volume:attachment_delete",
@@ -78,6 +79,7 @@ RULES = (
     *_rules(_ANY, "volume:availability_zone_list"),
     *_rules(
         _ADMIN,
+        "volume_extension:volume_actions:upload_public",
         "volume_extension:volume_host_attribute",
         "volume_extension:volume_mig_status_attribute",
         "volume_extension:volume_admin_actions:reset_status",

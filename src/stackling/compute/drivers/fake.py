@@ -30,6 +30,7 @@ from stackling.compute.driver import (
 )
 from stackling.compute.drivers.feed import Feed
 from stackling.image.cache import ImageRef
+from stackling.image.export import FakeExports
 
 PortHook = Callable[[str], None]
 
@@ -66,6 +67,7 @@ class FakeHypervisor:
         disk_gib: int = 10_000,
         on_plug: PortHook | None = None,
         on_unplug: PortHook | None = None,
+        exports: FakeExports | None = None,
     ) -> None:
         self.down = False
         self.deaf = False
@@ -77,6 +79,7 @@ class FakeHypervisor:
         self.images: set[str] = set()
         self.calls: list[str] = []
         self.copies: dict[str, int] = {}
+        self.exports = exports or FakeExports()
         self.capacity = HostInfo(
             hostname=hostname,
             vcpus=vcpus,
@@ -250,6 +253,19 @@ class FakeHypervisor:
             self._disk(id, volume_id)
             asked = self.copies[path] = self.copies.get(path, 0) + 1
             return asked > self.slow_copy
+
+    def export_disk(self, id: str, image_id: str) -> bool:
+        with self._call("export_disk"):
+            machine = self._machines.get(check_id(id))
+            if machine is None:
+                raise DomainMissing(f"No domain {id} on {self.capacity.hostname}")
+            if machine.domain.image is None:
+                raise DomainFailed(f"Domain {id} has no root disk of its own")
+            if self.slow_copy > 0:
+                self.slow_copy -= 1
+                return False
+            self.exports.make(image_id, "qcow2")
+            return True
 
     def changes(self, after: str = "", wait: float = 0.0) -> Changes:
         with self._call("changes", changes=False):

@@ -118,6 +118,19 @@ class InstanceFiles:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
         shutil.rmtree(here, ignore_errors=True)
 
+    def copy_root(self, root: Path, target: Path, part: Path) -> None:
+        """A copy of the root disk of a domain that is off, without its backing file.
+
+        HostUnavailable: it was switched on meanwhile, or the disk is full.
+        """
+        try:
+            part.unlink(missing_ok=True)
+            qemu_img.convert(root, "qcow2", part, "qcow2")
+            part.chmod(0o600)
+            part.rename(target)
+        except (qemu_img.QemuImgFailed, OSError) as error:
+            raise HostUnavailable(f"The disk could not be copied: {error}") from error
+
     def console_log(self, id: str) -> str | None:
         """The end of the serial console's log, also across its last rotation; None when there is none."""
         log_file = self._of(id) / "console.log"

@@ -53,6 +53,7 @@ from stackling.compute.drivers.instance_files import GIB, InstanceFiles
 from stackling.compute.drivers.libvirt_connection import LibvirtConnection
 from stackling.compute.drivers.libvirt_devices import POLL_SECONDS, copy_disk, plug, unless_so_already, unplug
 from stackling.image.cache import ImageCache, ImageDamaged, ImageRef
+from stackling.image.export import ExportedFiles
 
 log = structlog.get_logger(__name__)
 
@@ -101,8 +102,10 @@ class LibvirtHypervisor:
         bridge: str | None = "br-int",
         uri: str = "qemu:///system",
         hostname: str | None = None,
+        exports: ExportedFiles | None = None,
     ) -> None:
         self._state_dir = state_dir
+        self._exports = exports or ExportedFiles(state_dir / "exports")
         self._images = images
         self._files = InstanceFiles(state_dir, run_dir, images_dir)
         self._accel: Literal["kvm", "tcg"] = accel
@@ -268,6 +271,22 @@ class LibvirtHypervisor:
             found = self._running(id)
             device = self._target(found, volume_id)
             return self._copies.run(target.name, lambda: copy_disk(found, device, target))
+
+    def export_disk(self, id: str, image_id: str) -> bool:
+        target, part = self._exports.path(check_id(image_id)), self._exports.part(image_id)
+        if target.exists() and image_id not in self._copies.running():
+            return True
+        with self._asking(f"Copying the disk of domain {check_id(id)}"):
+            domain, found = self._files.description(id), self._find(id)
+            if domain is None or found is None:
+                raise DomainMissing(f"Domain {id} is not on {self._hostname}")
+            root = self._files.files(domain).root
+            if domain.image is None or not root.exists():
+                raise DomainFailed(f"Domain {id} has no root disk of its own")
+            if found.isActive():
+                device = domain.root_device
+                return self._copies.run(image_id, lambda: copy_disk(found, device, target, part))
+            return self._copies.run(image_id, lambda: self._files.copy_root(root, target, part))
 
     def collect_images(self, keep: frozenset[str] = frozenset()) -> list[str]:
         """Remove the cached images that no domain here uses and `keep` does not name; tell which went."""

@@ -8,12 +8,14 @@ from typing import Any, BinaryIO
 import sqlalchemy as sa
 
 from stackling.base import ids, jobs
+from stackling.base.background import Background
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Conflict, Forbidden, Gone, NotFound, TooLarge, Unavailable
 from stackling.image import store
-from stackling.image.actions.image import KIND, get, owned, target
+from stackling.image.actions.image import KIND, found, get, owned, target
+from stackling.image.export import Exports, ExportUnavailable, pieces
 from stackling.image.inspection import Inspected, InspectionError, Inspector
 from stackling.image.state.image import State, image
 from stackling.image.store import Incoming
@@ -23,8 +25,10 @@ HEARD_EVERY = timedelta(seconds=10)  # how often an upload says that it lives
 GIVEN_UP_AFTER = timedelta(minutes=5)  # without a sign of life its image is queued again
 
 
-def receive(cloud: Cloud, caller: Caller, id: str, source: Iterator[bytes], length: int | None) -> None:
-    """Take an image's data, `length` bytes if known. The image is active afterwards.
+def receive(
+    cloud: Cloud, caller: Caller | None, id: str, source: Iterator[bytes], length: int | None
+) -> None:
+    """Take an image's data, `length` bytes if known. The image is active afterwards. `caller` None: the cloud itself.
 
     Opens its own short transactions: none is held while data arrives. Whatever goes wrong, nothing is kept and the
     image is queued again. Raises NotFound, Forbidden, Conflict (it has data), BadRequest (the data is not what the
@@ -36,6 +40,29 @@ def receive(cloud: Cloud, caller: Caller, id: str, source: Iterator[bytes], leng
         with cloud.db.begin() as tx:
             _write(tx, row, active(cloud, incoming, seen))
             store.of(cloud).keep(incoming, id)
+
+
+def bring_in(cloud: Cloud, exports: Exports, id: str) -> bool:
+    """The copy of a disk that a host made becomes the data of the image: True, it is active. False: ask again.
+
+    For steps, after the image was ordered with `image.create`. One that died is taken over by the next call.
+    Raises Gone (the image was deleted), BadRequest and TooLarge (it can never be kept), Unavailable.
+    """
+    return _brought.run(id, lambda: _bring_in(cloud, exports, id), wait=1.0)
+
+
+_brought = Background("bring-in")  # keyed by images' ids, which no two clouds share
+
+
+def _bring_in(cloud: Cloud, exports: Exports, id: str) -> None:
+    with cloud.db.read() as tx:
+        row = found(tx, id)
+    if row is not None and row.state == State.ACTIVE:
+        return
+    try:
+        receive(cloud, None, id, pieces(exports, id), exports.size(id))
+    except ExportUnavailable as e:
+        raise Unavailable(str(e)) from e
 
 
 def stage(cloud: Cloud, caller: Caller, id: str, source: Iterator[bytes], length: int | None) -> None:
@@ -89,7 +116,7 @@ def alive(cloud: Cloud, row: Row, source: Iterator[bytes]) -> Iterator[bytes]:
 
 @contextmanager
 def _arriving(
-    cloud: Cloud, caller: Caller, id: str, state: State, length: int | None
+    cloud: Cloud, caller: Caller | None, id: str, state: State, length: int | None
 ) -> Iterator[tuple[Row, Incoming]]:
     """Data is on its way to an image. Left by an error, nothing is kept and the image is queued again."""
     with cloud.db.begin() as tx:
@@ -124,9 +151,13 @@ def _complete(incoming: Incoming, id: str, length: int | None) -> None:
     incoming.finish()
 
 
-def _begin(tx: Tx, cloud: Cloud, caller: Caller, id: str, state: State, length: int | None) -> Row:
-    row = owned(tx, caller, id, "upload_image")
-    if row.state != State.QUEUED:
+def _begin(tx: Tx, cloud: Cloud, caller: Caller | None, id: str, state: State, length: int | None) -> Row:
+    row = owned(tx, caller, id, "upload_image") if caller is not None else found(tx, id)
+    if row is None:
+        raise Gone(f"Image {id} was deleted.")
+    # The cloud itself takes over from a process of it that died.
+    begins = (State.QUEUED,) if caller is not None else (State.QUEUED, State.SAVING)
+    if row.state not in begins:
         raise Conflict(f"Image status transition from {row.state} to {state} is not allowed")
     unset = [name for name in ("disk_format", "container_format") if getattr(row, name) is None]
     if unset and state == State.SAVING:
@@ -137,7 +168,7 @@ def _begin(tx: Tx, cloud: Cloud, caller: Caller, id: str, state: State, length: 
             raise TooLarge(f"There is not enough disk space on the image storage media for {length} bytes.")
     now = cloud.clock.now()
     values = {"state": state, "upload": ids.uuid4(), "heard_at": now, "updated_at": now}
-    queued = sa.and_(image.c.id == id, image.c.state == State.QUEUED)
+    queued = sa.and_(image.c.id == id, image.c.state.in_(begins))
     begun = tx.execute(sa.update(image).where(queued).values(**values).returning(image)).first()
     if begun is None:
         raise Conflict(f"Another upload to image {id} began at this moment")

@@ -222,6 +222,11 @@ def delete(tx: Tx, cloud: Cloud, caller: Caller, id: str) -> None:
     row = owned(tx, caller, id, "delete_image")
     if row.protected:
         raise Forbidden(f"Image {id} is protected and cannot be deleted.")
+    forget(tx, cloud, id)
+
+
+def forget(tx: Tx, cloud: Cloud, id: str) -> None:
+    """The image is gone, whoever wanted it; for those whose `create` came to nothing. Gone already: nothing happens."""
     for table in (image_property, image_tag, image_member):
         tx.execute(sa.delete(table).where(table.c.image_id == id))
     tx.execute(sa.delete(image).where(image.c.id == id))
@@ -278,6 +283,26 @@ def for_boot(tx: Tx, cloud: Cloud, caller: Caller, image_id: str) -> Row:
             f"Image {image_id} has disk format {row.disk_format}; a disk needs {' or '.join(BOOTABLE_FORMATS)}."
         )
     return row
+
+
+def set_empty(tx: Tx, cloud: Cloud, id: str) -> None:
+    """An image that is only properties, which name the disks to make of it, is active without data."""
+    nothing = {
+        "checksum": hashlib.md5(usedforsecurity=False).hexdigest(),
+        "os_hash_value": hashlib.sha512().hexdigest(),
+    }
+    values = {
+        "state": State.ACTIVE,
+        "size": 0,
+        "virtual_size": None,
+        "updated_at": cloud.clock.now(),
+        **nothing,
+    }
+    tx.execute(sa.update(image).where(image.c.id == id).values(**values))
+    files = store.of(cloud)
+    empty = files.incoming(id, ids.uuid4())
+    empty.finish()
+    files.keep(empty, id)
 
 
 def found(tx: Tx, image_id: str) -> Row | None:

@@ -13,6 +13,7 @@ from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, NotFound
 from stackling.image.actions import image as images
 from stackling.volume.actions import quota, volume_type
+from stackling.volume.driver import EXPORT_FORMATS
 from stackling.volume.state import snapshot as snapshots
 from stackling.volume.state.attachment import attachment
 from stackling.volume.state.snapshot import snapshot
@@ -258,6 +259,54 @@ def extend(tx: Tx, cloud: Cloud, caller: Caller, id: str, size: int, *, attached
         .values(state=State.EXTENDING, wanted_size=size, updated_at=now)
     )
     jobs.start(tx, KIND, id, now=now)
+
+
+class NewCopy(Struct, frozen=True, kw_only=True):
+    """An image to be made of a volume, as asked for. `force`: also while a server has the volume."""
+
+    name: str
+    disk_format: str = "raw"
+    container_format: str = "bare"
+    visibility: str = "private"
+    protected: bool = False
+    force: bool = False
+
+
+def upload(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: NewCopy) -> tuple[Row, Row]:
+    """The volume is to become an image as well; returns both. Raises BadRequest, Forbidden, NotFound."""
+    row = get(tx, caller, id, "volume_extension:volume_actions:upload_image")
+    if want.visibility == images.Visibility.PUBLIC:
+        caller.may("volume_extension:volume_actions:upload_public", target(row))
+    if want.disk_format not in EXPORT_FORMATS or want.container_format != "bare":
+        raise BadRequest(
+            f"Invalid input for field/attribute disk_format: it is one of {', '.join(EXPORT_FORMATS)}, in container bare"
+        )
+    allowed = (State.AVAILABLE, State.IN_USE) if want.force else (State.AVAILABLE,)
+    if row.state not in allowed:
+        raise BadRequest(
+            f"Invalid volume: Volume {id} status must be {' or '.join(allowed)}, but current status is: {row.state}."
+        )
+    known = image_metadata_of(tx, [id]).get(id, {})
+    made = images.create(
+        tx,
+        cloud,
+        caller,
+        images.NewImage(
+            name=want.name,
+            visibility=images.Visibility(want.visibility),
+            protected=want.protected,
+            disk_format=want.disk_format,
+            container_format=want.container_format,
+            min_disk=row.size if row.bootable else 0,
+            min_ram=int(known.get("min_ram") or 0),
+            properties={k: v for k, v in known.items() if k not in _INHERITED},
+        ),
+    )
+    changed = {"upload_image_id": made.id, "upload_format": want.disk_format}
+    uploading = {"state": State.UPLOADING, "updated_at": cloud.clock.now(), **changed}
+    row = tx.execute(sa.update(volume).where(volume.c.id == id).values(**uploading).returning(volume)).one()
+    jobs.start(tx, KIND, id, now=cloud.clock.now())
+    return row, made
 
 
 def set_bootable(tx: Tx, cloud: Cloud, caller: Caller, id: str, bootable: bool) -> None:

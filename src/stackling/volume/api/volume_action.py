@@ -1,19 +1,20 @@
 """What is done to a volume by name: POST /v3/volumes/{id}/action."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from falcon import Request, Response
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from stackling.base import ids
+from stackling.base.clock import bare_micros
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest
-from stackling.base.microversion import Body, Version
+from stackling.base.microversion import Body, Version, since
 from stackling.base.rest import caller, convert, version
-from stackling.volume.actions import attachment, volume
+from stackling.volume.actions import attachment, volume, volume_type
 from stackling.volume.api.body import Items, Key, Lenient, Name, action, flag, gib
 from stackling.volume.driver import Backend
 from stackling.volume.state.attachment import State as AttachmentState
@@ -65,6 +66,17 @@ class ImageMetadataKey(Body):
 class Retype(Body):
     new_type: Name
     migration_policy: str | None = None
+
+
+class Upload(Body):
+    image_name: Annotated[str, Meta(min_length=1, max_length=255)]
+    force: Lenient = False
+    disk_format: Name = "raw"
+    container_format: Name = "bare"
+    visibility: Annotated[Literal["private", "public", "shared", "community"] | UnsetType, since("3.1")] = (
+        UNSET
+    )
+    protected: Annotated[Lenient | UnsetType, since("3.1")] = UNSET
 
 
 Handler = Callable[["Actions", Tx, Request, Caller, str, Any], Any]
@@ -224,6 +236,39 @@ class Actions:
     def retype(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> None:
         volume.retype(tx, self.cloud, who, id, convert(given, Retype).new_type)
 
+    def upload(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> Any:
+        want = convert(given, Upload, version=version(req))
+        row, image = volume.upload(
+            tx,
+            self.cloud,
+            who,
+            id,
+            volume.NewCopy(
+                name=want.image_name,
+                disk_format=want.disk_format,
+                container_format=want.container_format,
+                visibility="private" if want.visibility is UNSET else want.visibility,
+                protected=want.protected is not UNSET and flag(want.protected, "protected"),
+                force=flag(want.force, "force"),
+            ),
+        )
+        kind = volume_type.names(tx, [row.volume_type_id]).get(row.volume_type_id)
+        made = {
+            "id": row.id,
+            "updated_at": bare_micros(row.updated_at),
+            "status": row.state,
+            "display_description": row.description,
+            "size": row.size,
+            "volume_type": {"id": row.volume_type_id, "name": kind},
+            "image_id": image.id,
+            "container_format": image.container_format,
+            "disk_format": image.disk_format,
+            "image_name": image.name,
+        }
+        if version(req) >= Version(3, 1):
+            made |= {"visibility": image.visibility, "protected": image.protected}
+        return {"os-volume_upload_image": made}
+
     def set_image_metadata(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> Any:
         return {
             "metadata": volume.set_image_metadata(
@@ -255,6 +300,7 @@ _KNOWN: dict[str, tuple[str, Handler]] = {
     "os-reset_status": (_ACCEPTED, Actions.reset),
     "os-force_delete": (_ACCEPTED, Actions.force_delete),
     "os-retype": (_ACCEPTED, Actions.retype),
+    "os-volume_upload_image": (_ACCEPTED, Actions.upload),
     "os-set_image_metadata": (_OK, Actions.set_image_metadata),
     "os-unset_image_metadata": (_OK, Actions.unset_image_metadata),
     "os-show_image_metadata": (_OK, Actions.show_image_metadata),

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from stackling.image.export import FakeExports
 from stackling.volume.driver import (
     BackendInfo,
     BackendUnavailable,
@@ -29,7 +30,9 @@ class FakeBackend:
     `busy` (ids of volumes that a guest holds open). `volumes` and `snapshots` are what is there: sizes in GiB.
     """
 
-    def __init__(self, name: str = "fake", total_gib: int = 10_000) -> None:
+    def __init__(
+        self, name: str = "fake", total_gib: int = 10_000, exports: FakeExports | None = None
+    ) -> None:
         self.name = name
         self.total_gib = total_gib
         self.down = False
@@ -39,6 +42,7 @@ class FakeBackend:
         self.sizes: dict[str, int] = {}
         self.snapshots: dict[str, int] = {}
         self.calls: list[str] = []
+        self.exports = exports or FakeExports()
         self._lose = 0
         self._failures: dict[str, list[Exception]] = {}
         self._lock = threading.RLock()
@@ -108,6 +112,14 @@ class FakeBackend:
     def remove_snapshot(self, id: str) -> None:
         with self._call("remove_snapshot"):
             self.snapshots.pop(id, None)
+
+    def export(self, id: str, image_id: str, image_format: str) -> bool:
+        with self._call("export"):
+            self._known(id)
+            if self._copying():
+                return False
+            self.exports.make(image_id, image_format)
+            return True
 
     def connection(self, id: str) -> Connection:
         with self._call("connection", changes=False):

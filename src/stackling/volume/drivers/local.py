@@ -19,7 +19,9 @@ from pathlib import Path
 from stackling.base.background import Background
 from stackling.image import qemu_img
 from stackling.image.cache import ImageCache, ImageDamaged
+from stackling.image.export import ExportedFiles
 from stackling.volume.driver import (
+    EXPORT_FORMATS,
     BackendInfo,
     BackendUnavailable,
     Blank,
@@ -43,9 +45,15 @@ class LocalBackend:
     """See `volume.driver.Backend`. `live` is the hypervisor of the same host, None where no guests run."""
 
     def __init__(
-        self, directory: Path, images: ImageCache, live: LiveDisks | None = None, name: str = "local"
+        self,
+        directory: Path,
+        images: ImageCache,
+        live: LiveDisks | None = None,
+        name: str = "local",
+        exports: ExportedFiles | None = None,
     ) -> None:
         self._directory = directory
+        self._exports = exports or ExportedFiles(directory / "exports")
         self._images = images
         self._live = live
         self._name = name
@@ -126,6 +134,23 @@ class LocalBackend:
             file.unlink(missing_ok=True)
             _part(file).unlink(missing_ok=True)
 
+    def export(self, id: str, image_id: str, image_format: str) -> bool:
+        with self._doing():
+            target, part = self._exports.path(_uuid(image_id)), self._exports.part(image_id)
+            if target.exists() and image_id not in self._copies.running():
+                return True
+            if image_format not in EXPORT_FORMATS:
+                raise VolumeFailed(f"A volume can't be copied as {image_format[:32]!r}")
+            origin = self._frozen(image_id, id)
+            if origin is None:
+                return False
+
+            def copy() -> None:
+                _copy(*origin, target, image_format, part)
+                self._source_copy(image_id).unlink(missing_ok=True)
+
+            return self._copies.run(image_id, copy)
+
     def connection(self, id: str) -> Connection:
         with self._doing():
             file, image_format = self._known(id)
@@ -163,7 +188,7 @@ class LocalBackend:
         holder = self._holder(volume_id)
         if holder is None or self._live is None:
             return file, image_format
-        copy = self._directory / f"{_uuid(id)}.source.part"
+        copy = self._source_copy(id)
         return (copy, "qcow2") if self._live.copy_disk(holder, volume_id, str(copy)) else None
 
     def _create(self, volume: VolumeSpec, origin: tuple[Path, Format] | None) -> None:
@@ -189,7 +214,10 @@ class LocalBackend:
                 qemu_img.resize(part, volume.format, size)
         part.chmod(0o600)
         part.rename(file)
-        (self._directory / f"{volume.id}.source.part").unlink(missing_ok=True)
+        self._source_copy(volume.id).unlink(missing_ok=True)
+
+    def _source_copy(self, id: str) -> Path:
+        return self._directory / f"{_uuid(id)}.source.part"
 
     def _observed(self, found: tuple[Path, Format] | None) -> ObservedVolume | None:
         if found is None:
@@ -225,10 +253,12 @@ class LocalBackend:
         directory.chmod(0o711)
 
 
-def _copy(source: Path, source_format: Format, target: Path, target_format: Format) -> None:
+def _copy(
+    source: Path, source_format: Format, target: Path, target_format: str, part: Path | None = None
+) -> None:
     if target.exists():
         return
-    part = _part(target)
+    part = part or _part(target)
     part.unlink(missing_ok=True)
     qemu_img.convert(source, source_format, part, target_format)
     part.chmod(0o600)

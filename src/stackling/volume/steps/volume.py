@@ -9,9 +9,11 @@ import sqlalchemy as sa
 from stackling.base import jobs
 from stackling.base.cloud import Cloud
 from stackling.base.db import Row, Tx
-from stackling.base.errors import Unavailable
+from stackling.base.errors import Error, Unavailable
 from stackling.base.jobs import GiveUp, Machine, Outcome, gone, move, settle, wait
+from stackling.image.actions import data
 from stackling.image.actions import image as images
+from stackling.image.export import Exports, ExportUnavailable
 from stackling.volume.actions import attachment, message
 from stackling.volume.actions.volume import KIND
 from stackling.volume.driver import (
@@ -45,7 +47,7 @@ def asking() -> Iterator[None]:
         yield
     except VolumeFailed as e:
         raise GiveUp(str(e)) from e
-    except BackendUnavailable as e:
+    except (BackendUnavailable, ExportUnavailable) as e:
         raise Unavailable(str(e)) from e
 
 
@@ -108,6 +110,45 @@ def extend(row: Row, cloud: Cloud) -> Outcome:
     with asking():
         cloud.driver(Backend, row.host).extend(row.id, row.wanted_size)
     return settle(State.AVAILABLE, then=lambda tx: attachment.settle(tx, cloud, row.id), size=row.wanted_size)
+
+
+@machine.step(State.UPLOADING, within=None)
+def upload(row: Row, cloud: Cloud) -> Outcome:
+    """Have the backend copy it, and the image service take the copy; then it is what it was before."""
+    why = "it could not be finished in time"
+    if cloud.clock.now() - row.updated_at < timedelta(seconds=COPY):
+        try:
+            if not _uploaded(row, cloud):
+                return wait(1, "the volume is being copied to an image")
+            why = ""
+        except Unavailable:
+            raise
+        except (Error, GiveUp) as e:
+            why = e.says
+    with asking():
+        cloud.driver(Exports, row.host).remove(row.upload_image_id)
+
+    def then(tx: Tx) -> None:
+        if why:
+            images.forget(tx, cloud, row.upload_image_id)
+            says = f"copy volume to image: {why}"
+            message.create(tx, row, event_id="VOLUME_VOLUME_004_004", resource_type="VOLUME", says=says)
+        attachment.settle(tx, cloud, row.id)
+
+    return settle(State.AVAILABLE, then=then, upload_image_id=None, upload_format=None)
+
+
+def _uploaded(row: Row, cloud: Cloud) -> bool:
+    """Whether the image is active. Raises GiveUp and Error when it never will be."""
+    with cloud.db.read() as tx:
+        image = images.found(tx, row.upload_image_id)
+    if image is None:
+        raise GiveUp("the image was deleted")
+    if image.state == images.State.ACTIVE:
+        return True
+    with asking():
+        made = cloud.driver(Backend, row.host).export(row.id, image.id, row.upload_format)
+        return made and data.bring_in(cloud, cloud.driver(Exports, row.host), image.id)
 
 
 @machine.step(State.DELETING, within=None)
