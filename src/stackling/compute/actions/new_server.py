@@ -120,7 +120,7 @@ def _check(tx: Tx, cloud: Cloud, caller: Caller, want: NewServer) -> _Plan:
         caller.may("os_compute_api:servers:create:trusted_certs")
     try:
         size = flavor.get(tx, caller, want.flavor_id)
-        image = images.for_boot(tx, cloud, caller, want.image_id) if want.image_id else None
+        image = images.for_boot(tx, cloud, caller, want.image_id, empty=True) if want.image_id else None
         groups = (
             security_groups.resolve(tx, cloud, caller, list(dict.fromkeys(want.security_groups)))
             if want.security_groups
@@ -135,7 +135,8 @@ def _check(tx: Tx, cloud: Cloud, caller: Caller, want: NewServer) -> _Plan:
         except NotFound:
             raise BadRequest("Invalid key_name provided.") from None
     properties = images.properties(tx, image.id) if image is not None else {}
-    plan_disks = disks.plan(want.disks, image)
+    mapped = disks.of_image(properties)
+    plan_disks = disks.plan(disks.over(mapped, want.disks), None if mapped else image)
     _check_image(caller, size, image, plan_disks)
     _check_meta(tx, cloud, caller, want)
     if len(want.tags) > MOST_TAGS:
@@ -321,7 +322,11 @@ def _one(tx: Tx, cloud: Cloud, caller: Caller, plan: _Plan, reservation: str, in
         "config_drive": want.config_drive,
         "admin_pass": want.admin_pass if want.config_drive else None,
         "meta": dict(want.meta),
-        "system_meta": {"image": plan.properties, "trusted_certs": want.trusted_certs},
+        "system_meta": {
+            "image": plan.properties,
+            "min_ram": plan.image.min_ram if plan.image is not None else 0,
+            "trusted_certs": want.trusted_certs,
+        },
         "access_ip_v4": want.access_ip_v4,
         "access_ip_v6": want.access_ip_v6,
         "disk_config": want.disk_config,

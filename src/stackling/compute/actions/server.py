@@ -149,7 +149,7 @@ def reset_state(tx: Tx, cloud: Cloud, caller: Caller, id: str, wanted: str) -> N
         )
     instance_action.record(tx, cloud, caller, row.id, "resetState")
     now = cloud.clock.now()
-    columns: dict[str, Any] = {"state": State.ERROR, "updated_at": now, "wished_at": now}
+    columns: dict[str, Any] = {"state": State.ERROR, "task": None, "updated_at": now, "wished_at": now}
     if wanted == "active":
         columns |= {"state": State.ACTIVE, "wanted": Wanted.RUNNING, "fault": None, "fault_at": None}
         columns["launched_at"] = row.launched_at or now

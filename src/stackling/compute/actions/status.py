@@ -41,7 +41,7 @@ _PLAIN = {
 
 
 def status_of(row: Any) -> Status:
-    """`row` has state, wanted, launched_at, fault and power of a server."""
+    """`row` has state, wanted, task, launched_at, fault and power of a server."""
     if row.state == State.DELETED:
         return _PLAIN[State.DELETED]
     if row.state == State.DELETING:
@@ -57,7 +57,8 @@ def status_of(row: Any) -> Status:
         return _PLAIN[before]._replace(task_state="deleting")
     if row.wanted == Wanted.DELETED:
         return _PLAIN[row.state]._replace(task_state="deleting")
-    return _TASKS.get((row.state, row.wanted)) or _PLAIN[row.state]
+    status = _TASKS.get((row.state, row.wanted)) or _PLAIN[row.state]
+    return status._replace(task_state=row.task) if row.task and status.task_state is None else status
 
 
 # Which states a `status` filter means. Ones that no server of this cloud has are known words as well.

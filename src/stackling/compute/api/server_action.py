@@ -9,11 +9,11 @@ from msgspec import UNSET, Meta, Struct
 from stackling.base.cloud import Cloud
 from stackling.base.errors import BadRequest, Conflict, Unavailable, Unsupported
 from stackling.base.microversion import Body, Version
-from stackling.base.rest import caller, convert, json_body, version
-from stackling.compute.actions import interface
+from stackling.base.rest import base_url, caller, convert, json_body, version
+from stackling.compute.actions import interface, server_image
 from stackling.compute.actions import server as actions
 from stackling.compute.api import floating_ip
-from stackling.compute.api.body import Name, Unset, Whole, first, or_none, present
+from stackling.compute.api.body import Items, Name, Unset, Whole, first, name_of, or_none, present
 from stackling.compute.api.version import only, since
 from stackling.compute.driver import DomainMissing, HostUnavailable, Hypervisor
 
@@ -30,6 +30,11 @@ class ResetState(Body, kw_only=True):
 
 class Lock(Body, kw_only=True):
     locked_reason: Annotated[str, Meta(min_length=1, max_length=255)] | Unset = UNSET
+
+
+class CreateImage(Body, kw_only=True):
+    name: Name
+    metadata: Items | Unset = UNSET
 
 
 class GroupName(Body, kw_only=True):
@@ -148,6 +153,18 @@ def _console_output(req: Request, resp: Response, cloud: Cloud, id: str, value: 
     resp.status = 200
 
 
+def _create_image(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    want = convert(value, CreateImage)
+    with cloud.db.begin() as tx:
+        image_id = server_image.create(
+            tx, cloud, caller(req), id, name_of(want.name), first(want.metadata) or {}
+        )
+    if since(req, "2.45"):
+        resp.media = {"image_id": image_id}
+    else:
+        resp.set_header("Location", f"{base_url(req, cloud)}/image/v2/images/{image_id}")
+
+
 class Verb(Struct, frozen=True):
     """An action, the rule that guards it, and the microversions that have it."""
 
@@ -183,9 +200,7 @@ VERBS: dict[str, Verb] = {
     "changePassword": Verb(None, _r("os-admin-password")),
     "confirmResize": Verb(None, _r("servers:confirm_resize"), states=("resized",)),
     "createBackup": Verb(None, _r("os-create-backup"), states=("active", "stopped", "paused", "suspended")),
-    "createImage": Verb(
-        None, _r("servers:create_image"), states=("active", "stopped", "paused", "suspended")
-    ),
+    "createImage": Verb(_create_image, _r("servers:create_image")),
     "evacuate": Verb(None, _r("os-evacuate"), states=("active", "stopped", "error")),
     "injectNetworkInfo": Verb(_inject_network_info, _r("os-admin-actions:inject_network_info")),
     "migrate": Verb(None, _r("os-migrate-server:migrate"), states=("active", "stopped")),

@@ -74,6 +74,9 @@ server = Table(
     Column("root_device", String(64), nullable=False),
     Column("hints", JSON, nullable=False),
     Column("group_id", String(36), index=True),
+    Column(
+        "task", String(32)
+    ),  # what is done to it besides, such as image_snapshot; none may begin meanwhile
     Column("power", String(16)),  # as last seen on the host
     Column("fault", JSON),  # {"code", "message", "details"}
     Column("fault_at", DateTime),

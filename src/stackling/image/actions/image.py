@@ -270,8 +270,8 @@ def _touch(tx: Tx, cloud: Cloud, id: str) -> None:
 # -- for compute and block storage -------------------------------------------------------------------------------------
 
 
-def for_boot(tx: Tx, cloud: Cloud, caller: Caller, image_id: str) -> Row:
-    """An image that a disk can be made of.
+def for_boot(tx: Tx, cloud: Cloud, caller: Caller, image_id: str, *, empty: bool = False) -> Row:
+    """An image that a disk can be made of. `empty`: also one that is only properties, see `set_empty`.
 
     Raises NotFound when the caller can't see it, and BadRequest saying why it can't be used.
     """
@@ -282,6 +282,8 @@ def for_boot(tx: Tx, cloud: Cloud, caller: Caller, image_id: str) -> Row:
         raise BadRequest(
             f"Image {image_id} has disk format {row.disk_format}; a disk needs {' or '.join(BOOTABLE_FORMATS)}."
         )
+    if not row.size and not empty:
+        raise BadRequest(f"Image {image_id} has no data: no disk can be made of it.")
     return row
 
 
