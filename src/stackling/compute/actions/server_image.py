@@ -30,7 +30,7 @@ _NOT_INHERITED = (
 
 def create(tx: Tx, cloud: Cloud, caller: Caller, id: str, name: str, metadata: Mapping[str, str]) -> str:
     """An image of the server as it is now; returns its id. Raises Conflict, BadRequest, QuotaExceeded, Forbidden."""
-    row = server.unlocked(tx, caller, id, "os_compute_api:servers:create_image")
+    row = server.get(tx, caller, id, "os_compute_api:servers:create_image")
     server.require(row, "createImage", *STATES)
     return make(tx, cloud, caller, row, name, metadata, "createImage")
 

@@ -7,12 +7,15 @@ from falcon import Request, Response
 from msgspec import UNSET, Meta, Struct
 
 from stackling.base.cloud import Cloud
+from stackling.base.context import Caller
+from stackling.base.db import Tx
 from stackling.base.errors import BadRequest, Conflict, Unavailable, Unsupported
 from stackling.base.microversion import Body, Version
 from stackling.base.rest import base_url, caller, convert, json_body, version
 from stackling.compute.actions import interface, server_image
+from stackling.compute.actions import remake as remakes
 from stackling.compute.actions import server as actions
-from stackling.compute.api import floating_ip
+from stackling.compute.api import floating_ip, remake
 from stackling.compute.api.body import Items, Name, Unset, Whole, first, name_of, or_none, present
 from stackling.compute.api.version import only, since
 from stackling.compute.driver import DomainMissing, HostUnavailable, Hypervisor
@@ -53,14 +56,14 @@ class Address(Body, kw_only=True):
     address: Annotated[str, Meta(min_length=1, max_length=64)]
 
 
-def _start(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
-    with cloud.db.begin() as tx:
-        actions.start(tx, cloud, caller(req), id)
+def _simple(act: Callable[[Tx, Cloud, Caller, str], None]) -> Act:
+    """The handler of an action without arguments."""
 
+    def handle(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+        with cloud.db.begin() as tx:
+            act(tx, cloud, caller(req), id)
 
-def _stop(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
-    with cloud.db.begin() as tx:
-        actions.stop(tx, cloud, caller(req), id)
+    return handle
 
 
 def _reboot(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
@@ -86,11 +89,6 @@ def _lock(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> No
         reason = or_none(convert(value, Lock).locked_reason)
     with cloud.db.begin() as tx:
         actions.lock(tx, cloud, caller(req), id, reason)
-
-
-def _unlock(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
-    with cloud.db.begin() as tx:
-        actions.unlock(tx, cloud, caller(req), id)
 
 
 def _reset_state(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
@@ -182,13 +180,13 @@ def _r(name: str) -> str:
 
 
 VERBS: dict[str, Verb] = {
-    "os-start": Verb(_start, _r("servers:start")),
-    "os-stop": Verb(_stop, _r("servers:stop")),
+    "os-start": Verb(_simple(actions.start), _r("servers:start")),
+    "os-stop": Verb(_simple(actions.stop), _r("servers:stop")),
     "reboot": Verb(_reboot, _r("servers:reboot")),
     "forceDelete": Verb(_force_delete, _r("os-deferred-delete:force")),
     "restore": Verb(_restore, _r("os-deferred-delete:restore")),
     "lock": Verb(_lock, _r("os-lock-server:lock")),
-    "unlock": Verb(_unlock, _r("os-lock-server:unlock")),
+    "unlock": Verb(_simple(actions.unlock), _r("os-lock-server:unlock")),
     "os-resetState": Verb(_reset_state, _r("os-admin-actions:reset_state")),
     "addSecurityGroup": Verb(_add_group, _r("os-security-groups:add")),
     "removeSecurityGroup": Verb(_remove_group, _r("os-security-groups:remove")),
@@ -208,18 +206,18 @@ VERBS: dict[str, Verb] = {
     "os-getSerialConsole": Verb(None, _r("os-remote-consoles"), last="2.5"),
     "os-getVNCConsole": Verb(None, _r("os-remote-consoles"), last="2.5"),
     "os-migrateLive": Verb(None, _r("os-migrate-server:migrate_live"), states=("active", "paused")),
-    "pause": Verb(None, _r("os-pause-server:pause"), states=("active",)),
-    "rebuild": Verb(None, _r("servers:rebuild"), states=("active", "stopped", "error")),
-    "rescue": Verb(None, _r("os-rescue"), states=("active", "stopped", "error")),
+    "pause": Verb(_simple(actions.pause), _r("os-pause-server:pause")),
+    "rebuild": Verb(remake.rebuild, _r("servers:rebuild")),
+    "rescue": Verb(remake.rescue, _r("os-rescue")),
     "resize": Verb(None, _r("servers:resize"), states=("active", "stopped")),
-    "resume": Verb(None, _r("os-suspend-server:resume"), states=("suspended",)),
+    "resume": Verb(_simple(actions.resume), _r("os-suspend-server:resume")),
     "revertResize": Verb(None, _r("servers:revert_resize"), states=("resized",)),
     "shelve": Verb(None, _r("os-shelve:shelve"), states=("active", "stopped", "paused", "suspended")),
     "shelveOffload": Verb(None, _r("os-shelve:shelve_offload"), states=("shelved",)),
-    "suspend": Verb(None, _r("os-suspend-server:suspend"), states=("active",)),
+    "suspend": Verb(_simple(actions.suspend), _r("os-suspend-server:suspend")),
     "trigger_crash_dump": Verb(None, _r("servers:trigger_crash_dump"), first="2.17"),
-    "unpause": Verb(None, _r("os-pause-server:unpause"), states=("paused",)),
-    "unrescue": Verb(None, _r("os-unrescue"), states=("rescued",)),
+    "unpause": Verb(_simple(actions.unpause), _r("os-pause-server:unpause")),
+    "unrescue": Verb(_simple(remakes.unrescue), _r("os-unrescue")),
     "unshelve": Verb(None, _r("os-shelve:unshelve"), states=("shelved", "shelved_offloaded")),
 }
 

@@ -47,6 +47,7 @@ class _Machine:
     starts: int = 0
     log: str = ""
     password: str = ""
+    suspended: bool = False
 
 
 class FakeHypervisor:
@@ -155,8 +156,9 @@ class FakeHypervisor:
     def ensure(self, domain: Domain) -> None:
         with self._call("ensure"):
             check_id(domain.id)
-            if domain.image is not None and not self._fetched(domain.image):
-                raise NotReady(f"Image {domain.image.id} is being fetched")
+            for image in (domain.image, domain.rescue):
+                if image is not None and not self._fetched(image):
+                    raise NotReady(f"Image {image.id} is being fetched")
             machine = self._machines.get(domain.id)
             if machine is None:
                 machine = self._machines[domain.id] = _Machine(domain, Power.OFF, {}, {}, Stopped.ASKED)
@@ -166,10 +168,12 @@ class FakeHypervisor:
                 machine.disks = {disk.volume_id: disk for disk in domain.disks}
                 machine.nics = {nic.port_id: nic for nic in domain.nics}
                 return
+            goes_on = machine.suspended or machine.power is Power.PAUSED
             self._plug(machine, hot=on)
-            if not on:
-                machine.power, machine.stopped = Power.ON, None
-                self._started(machine)
+            if not on and domain.running:
+                machine.power, machine.stopped, machine.suspended = Power.ON, None, False
+                if not goes_on:
+                    self._started(machine)
         if not on:
             self._feed.tell(domain.id, Power.ON)
 
@@ -211,10 +215,31 @@ class FakeHypervisor:
     def power_off(self, id: str) -> None:
         with self._call("power_off"):
             machine = self._machines.get(check_id(id))
+            if machine is not None:
+                machine.suspended = False
             if machine is None or machine.power is Power.OFF:
                 return
             self._stop(machine, Stopped.ASKED)
         self._feed.tell(id, Power.OFF)
+
+    def pause(self, id: str) -> None:
+        with self._call("pause"):
+            self._running(id).power = Power.PAUSED
+        self._feed.tell(id, Power.PAUSED)
+
+    def suspend(self, id: str) -> bool:
+        with self._call("suspend"):
+            machine = self._machines.get(check_id(id))
+            if machine is not None and machine.suspended:
+                return True
+            machine = self._running(id)
+            if self.slow_copy > 0:
+                self.slow_copy -= 1
+                return False
+            self._stop(machine, Stopped.ASKED)
+            machine.suspended = True
+        self._feed.tell(id, Power.OFF)
+        return True
 
     def reset(self, id: str) -> None:
         with self._call("reset"):

@@ -19,6 +19,19 @@ class State(enum.StrEnum):
     RESETTING = "resetting"  # a hard reboot: is being switched off
     RESTARTING = "restarting"  # a reboot's second half: is being switched on again
     STOPPING = "stopping"  # the guest was asked to power off
+    PAUSING = "pausing"
+    PAUSED = "paused"  # stands still
+    UNPAUSING = "unpausing"
+    SUSPENDING = "suspending"  # its memory is being written to its host's disk
+    SUSPENDED = "suspended"  # is off, with its memory kept
+    RESUMING = "resuming"
+    REBUILDING = "rebuilding"  # is being switched off, to have its disks made anew
+    RESPAWNING = "respawning"  # is being switched on with new disks
+    RESCUING = "rescuing"  # is being switched off, to boot from another image
+    RESCUE_BOOTING = "rescue_booting"
+    RESCUED = "rescued"  # runs from another image, its own disk beside it
+    UNRESCUING = "unrescuing"  # is being switched off, to boot from its own disk again
+    UNRESCUE_BOOTING = "unrescue_booting"
     STOPPED = "stopped"  # is off, because its owner or its guest wanted that
     STARTING = "starting"  # is being switched on
     CLEANING = "cleaning"  # could not be built; what it held is given back
@@ -34,6 +47,10 @@ class Wanted(enum.StrEnum):
     STOPPED = "stopped"
     REBOOTED = "rebooted"
     RESET = "reset"
+    PAUSED = "paused"
+    SUSPENDED = "suspended"
+    REBUILT = "rebuilt"
+    RESCUED = "rescued"
     DELETED = "deleted"
 
 
@@ -53,6 +70,8 @@ server = Table(
     Column("requested_host", String(255)),
     Column("image_id", String(36)),  # null: boots from a volume
     Column("image", JSON),  # ImageRef, a copy: the image may go while servers made from it stay
+    Column("generation", Integer, nullable=False, default=0),  # how often its disks were made anew
+    Column("rescue", JSON),  # ImageRef that it boots from while it is rescued
     Column("flavor_id", String(255), nullable=False),
     Column("flavor", JSON, nullable=False),  # a copy: the flavor may change or go
     Column("key_name", String(255)),

@@ -57,6 +57,8 @@ def domain(
         guest_data=guest_data(row, devices=devices, plugs=plugs, tags=tags, zone=zone),
         config_drive=row.config_drive,
         running=running,
+        generation=row.generation,
+        rescue=msgspec.convert(row.rescue, ImageRef) if row.rescue else None,
     )
 
 

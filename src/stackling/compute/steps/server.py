@@ -13,7 +13,7 @@ from stackling.base.db import Row, Tx
 from stackling.base.errors import NotFound, Unavailable
 from stackling.base.jobs import Machine, Outcome, Step, Wait, done, move, settle, wait
 from stackling.compute.actions import instance_action
-from stackling.compute.driver import DomainFailed, HostUnavailable, Hypervisor, Power, Stopped
+from stackling.compute.driver import DomainFailed, DomainMissing, HostUnavailable, Hypervisor, Power, Stopped
 from stackling.compute.state import block_device
 from stackling.compute.state.server import State, Wanted, server
 from stackling.compute.steps import holdings
@@ -127,7 +127,11 @@ def build(row: Row, cloud: Cloud) -> Outcome:
     return move(State.SPAWNING)
 
 
-@machine.step(State.SPAWNING, State.STARTING, State.RESTARTING, within=None)
+@machine.step(
+    *(State.SPAWNING, State.STARTING, State.RESTARTING, State.UNPAUSING, State.RESUMING),
+    *(State.RESPAWNING, State.RESCUE_BOOTING, State.UNRESCUE_BOOTING),
+    within=None,
+)
 @_patient
 def switch_on(row: Row, cloud: Cloud) -> Outcome:
     """The domain is there, runs, and its ports are up."""
@@ -156,7 +160,8 @@ def switch_on(row: Row, cloud: Cloud) -> Outcome:
     }
     if row.launched_at is not None:
         columns["admin_pass"] = None  # the first boot has read it
-    return settle(State.ACTIVE, then=then, **columns)
+    # There may be a newer wish, or one that what was done now was only the first half of.
+    return move(State.RESCUED if row.state == State.RESCUE_BOOTING else State.ACTIVE, then=then, **columns)
 
 
 # -- running -----------------------------------------------------------------------------------------------------------
@@ -174,6 +179,12 @@ def active(row: Row, cloud: Cloud) -> Outcome:
             return move(State.REBOOTING, then=lambda tx: _grant(tx, row, Wanted.REBOOTED))
         case Wanted.RESET:
             return move(State.RESETTING, then=lambda tx: _grant(tx, row, Wanted.RESET))
+        case Wanted.PAUSED:
+            return move(State.PAUSING)
+        case Wanted.SUSPENDED:
+            return move(State.SUSPENDING)
+        case Wanted.REBUILT | Wanted.RESCUED:
+            return move(_REMADE[row.wanted])
     try:
         hypervisor = cloud.driver(Hypervisor, row.host)
         power = hypervisor.power(row.id)
@@ -194,14 +205,17 @@ def _found_off(row: Row, cloud: Cloud, power: Power | None, hypervisor: Hypervis
 
         def then(tx: Tx) -> None:
             instance_action.record(tx, cloud, None, row.id, "start")
+            _grant(tx, row, Wanted.PAUSED)  # its memory is lost, so there is nothing left to keep still
             tx.execute(sa.update(server).where(server.c.id == row.id).values(wished_at=now))
 
+        if row.state == State.RESCUED:
+            return move(State.RESCUE_BOOTING, then=then, power=Power.OFF)
         return move(State.STARTING, then=then, power=Power.OFF)
 
     def stopped(tx: Tx) -> None:
         instance_action.record(tx, cloud, None, row.id, "stop")
         instance_action.finish(tx, cloud, row.id, row.host, "stop")
-        _grant(tx, row, Wanted.RUNNING, now_wanted=Wanted.STOPPED)
+        _grant(tx, row, Wanted.RUNNING, Wanted.PAUSED, now_wanted=Wanted.STOPPED)
 
     return settle(State.STOPPED, then=stopped, power=seen.power)
 
@@ -249,12 +263,30 @@ def shut_down_to_reboot(row: Row, cloud: Cloud) -> Outcome:
     return _shut_down(row, cloud) or move(State.RESTARTING)
 
 
-@machine.step(State.RESETTING, within=None)
+# Where a wish leads that begins with the power being cut, and where it goes on from there.
+_REMADE = {Wanted.REBUILT: State.REBUILDING, Wanted.RESCUED: State.RESCUING}
+_AFTER_CUT = {
+    State.RESETTING: State.RESTARTING,
+    State.REBUILDING: State.RESPAWNING,
+    State.RESCUING: State.RESCUE_BOOTING,
+    State.UNRESCUING: State.UNRESCUE_BOOTING,
+}
+
+
+@machine.step(*_AFTER_CUT, within=None)
 @_patient
 def cut_power(row: Row, cloud: Cloud) -> Outcome:
-    """A hard reboot: off at once, then made anew from its description."""
+    """Off at once, then made anew from its description: a hard reboot, with new disks, or from another image."""
     cloud.driver(Hypervisor, row.host).power_off(row.id)
-    return move(State.RESTARTING, power=Power.OFF)
+
+    def then(tx: Tx) -> None:
+        if row.state == State.REBUILDING:
+            was_off = row.power == Power.OFF
+            _grant(tx, row, Wanted.REBUILT, now_wanted=Wanted.STOPPED if was_off else Wanted.RUNNING)
+
+    # Whether it was off before it is rebuilt is looked up in `power`, so that stays until it runs again.
+    columns = {} if row.state == State.REBUILDING else {"power": Power.OFF}
+    return move(_AFTER_CUT[State(row.state)], then=then, **columns)
 
 
 def _shut_down(row: Row, cloud: Cloud) -> Outcome | None:
@@ -271,6 +303,73 @@ def _shut_down(row: Row, cloud: Cloud) -> Outcome | None:
         if hypervisor.power(row.id) in (Power.OFF, None)
         else wait(1, "the guest has not powered itself off yet")
     )
+
+
+# -- paused, suspended, rescued ---------------------------------------------------------------------------------------
+
+
+@machine.step(State.PAUSING, within=None)
+@_patient
+def pause(row: Row, cloud: Cloud) -> Outcome:
+    """The machine stands still; one that has stopped meanwhile is looked at anew."""
+    try:
+        cloud.driver(Hypervisor, row.host).pause(row.id)
+    except DomainMissing:
+        return move(State.ACTIVE, then=lambda tx: _grant(tx, row, Wanted.PAUSED))
+
+    def then(tx: Tx) -> None:
+        instance_action.finish(tx, cloud, row.id, row.host, "pause")
+
+    return settle(State.PAUSED, then=then, power=Power.PAUSED)
+
+
+@machine.step(State.SUSPENDING, within=None)
+@_patient
+def suspend(row: Row, cloud: Cloud) -> Outcome:
+    """Its memory goes to its host's disk; one that has stopped meanwhile is looked at anew."""
+    try:
+        if not cloud.driver(Hypervisor, row.host).suspend(row.id):
+            return wait(1, "the guest's memory is being written")
+    except DomainMissing:
+        return move(State.ACTIVE, then=lambda tx: _grant(tx, row, Wanted.SUSPENDED))
+
+    def then(tx: Tx) -> None:
+        instance_action.finish(tx, cloud, row.id, row.host, "suspend")
+
+    return settle(State.SUSPENDED, then=then, power=Power.OFF)
+
+
+@machine.step(State.PAUSED, State.RESCUED, within=None)
+def still(row: Row, cloud: Cloud) -> Outcome:
+    """Stays so, with the devices that are wanted, until its owner wants something else."""
+    match row.wanted:
+        case Wanted.DELETED:
+            return move(State.DELETING)
+        case Wanted.RUNNING:
+            return move(State.UNPAUSING if row.state == State.PAUSED else State.UNRESCUING)
+        case Wanted.RESET:
+            return move(State.RESETTING, then=lambda tx: _grant(tx, row, Wanted.RESET))
+    try:
+        hypervisor = cloud.driver(Hypervisor, row.host)
+        power = hypervisor.power(row.id)
+        if power in (Power.OFF, Power.CRASHED, None):
+            return _found_off(row, cloud, power, hypervisor)
+        return _fit_devices(row, cloud, hypervisor, running=False, power=power)
+    except _LATER as e:
+        return wait(_AWAY, _says(e))
+
+
+@machine.step(State.SUSPENDED, within=None)
+def suspended(row: Row, cloud: Cloud) -> Outcome:
+    """Nothing of it may change, for its memory knows its devices."""
+    match row.wanted:
+        case Wanted.DELETED:
+            return move(State.DELETING)
+        case Wanted.RUNNING:
+            return move(State.RESUMING)
+        case Wanted.RESET:
+            return move(State.RESETTING, then=lambda tx: _grant(tx, row, Wanted.RESET))
+    return done()
 
 
 # -- stopped -----------------------------------------------------------------------------------------------------------
@@ -295,6 +394,8 @@ def stopped(row: Row, cloud: Cloud) -> Outcome:
             return move(State.STARTING)
         case Wanted.RESET:
             return move(State.RESETTING, then=lambda tx: _grant(tx, row, Wanted.RESET))
+        case Wanted.REBUILT | Wanted.RESCUED:
+            return move(_REMADE[row.wanted])
     try:
         hypervisor = cloud.driver(Hypervisor, row.host)
         if hypervisor.power(row.id) is Power.ON:
@@ -326,6 +427,8 @@ def error(row: Row, cloud: Cloud) -> Outcome:
         return move(State.RESETTING, then=lambda tx: _grant(tx, row, Wanted.RESET))
     if row.host and row.wanted == Wanted.STOPPED:
         return move(State.STOPPING)
+    if row.host and row.wanted in _REMADE:
+        return move(_REMADE[row.wanted])
     return done()
 
 
