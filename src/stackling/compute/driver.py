@@ -80,13 +80,14 @@ class Disk(Struct, frozen=True, kw_only=True):
     """A volume attached to a domain.
 
     `device` is the name in the guest, such as "vdb". The serial that the guest sees is the volume's id.
-    `boot_index` 0 makes it the disk to boot from.
+    `boot_index` 0 makes it the disk to boot from. `shared`: other guests may have it open as well.
     """
 
     volume_id: str
     connection: Connection
     device: str
     read_only: bool = False
+    shared: bool = False
     boot_index: int | None = None
 
 

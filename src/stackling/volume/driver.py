@@ -125,6 +125,12 @@ class Backend(Protocol):
     def remove_snapshot(self, id: str) -> None:
         """The snapshot is gone. Already gone: nothing happens. Volumes made from it stay whole."""
 
+    def reformat(self, id: str, image_format: Format) -> bool:
+        """The volume, which nobody has open, is of that format: True. False: it is being copied; ask again.
+
+        VolumeBusy: a guest has it open.
+        """
+
     def export(self, id: str, image_id: str, image_format: str) -> bool:
         """A copy of the volume in that format is an export of this host: True. False: it is being copied; ask again.
 

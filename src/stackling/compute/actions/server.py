@@ -176,8 +176,9 @@ def reset_state(tx: Tx, cloud: Cloud, caller: Caller, id: str, wanted: str) -> N
     instance_action.record(tx, cloud, caller, row.id, "resetState")
     now = cloud.clock.now()
     columns: dict[str, Any] = {"state": State.ERROR, "task": None, "updated_at": now, "wished_at": now}
+    columns["wanted"] = Wanted.RUNNING
     if wanted == "active":
-        columns |= {"state": State.ACTIVE, "wanted": Wanted.RUNNING, "fault": None, "fault_at": None}
+        columns |= {"state": State.ACTIVE, "rescue": None, "fault": None, "fault_at": None}
         columns["launched_at"] = row.launched_at or now
     state.change(tx, row.id, **columns)
     jobs.start(tx, KIND, row.id, now=now)

@@ -13,6 +13,7 @@ from stackling.compute.api import (
     flavor,
     floating_ip,
     host,
+    image,
     instance_action,
     keypair,
     metadata,
@@ -72,6 +73,11 @@ def _routes(cloud: Cloud) -> Iterable[tuple[str, object]]:
     yield "/os-floating-ips", floating_ip.FloatingIps(cloud)
     yield "/os-floating-ips/{id}", floating_ip.FloatingIp(cloud)
     yield "/os-floating-ip-pools", floating_ip.Pools(cloud)
+    yield "/images", image.Images(cloud, detail=False)
+    yield "/images/detail", image.Images(cloud, detail=True)
+    yield "/images/{image_id}", image.Image(cloud)
+    yield "/images/{image_id}/metadata", image.ImageMetadata(cloud)
+    yield "/images/{image_id}/metadata/{key}", image.ImageMetadataItem(cloud)
     yield "/os-hosts", physical_host.Hosts(cloud)
     yield "/os-hosts/{hostname}", physical_host.Host(cloud)
     yield "/os-hosts/{hostname}/startup", physical_host.Power(cloud, "start")

@@ -77,6 +77,10 @@ def rebuild(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> 
         shown["key_name"] = row.key_name
     if since(req, "2.57"):
         shown["user_data"] = row.user_data
+        shown.pop("OS-EXT-SRV-ATTR:user_data", None)
+    if not since(req, "2.75"):  # this answer had the bare addresses until then
+        bare = {n: [{k: a[k] for k in ("version", "addr")} for a in v] for n, v in shown["addresses"].items()}
+        shown["addresses"] = bare
     resp.media = {"server": {**shown, "adminPass": password}}
     resp.set_header("Location", shown["links"][0]["href"])
 

@@ -119,6 +119,8 @@ def disk_element(disk: Disk) -> ET.Element:
     ET.SubElement(element, "backingStore")
     if disk.read_only:
         ET.SubElement(element, "readonly")
+    if disk.shared:
+        ET.SubElement(element, "shareable")
     _text(element, "serial", disk.volume_id)
     if disk.boot_index is not None:
         ET.SubElement(element, "boot", order=str(disk.boot_index + 2))

@@ -1,10 +1,11 @@
 """Volumes: create, find, change, grow, delete; and the verbs that compute uses on them."""
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from stackling.base import ids, jobs
 from stackling.base.cloud import Cloud
@@ -86,6 +87,8 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewVolume) -> Row:
         raise BadRequest("A volume needs a project: use a token of one.")
     if sum(s is not None for s in (want.image_id, want.snapshot_id, want.source_volid)) > 1:
         raise BadRequest("A volume comes from one source: name an image, a snapshot or a volume.")
+    if want.image_id and (snapshot_id := _root_snapshot(tx, cloud, caller, want.image_id)):
+        want = structs.replace(want, image_id=None, snapshot_id=snapshot_id)
     source = _source(tx, cloud, caller, want)
     if want.volume_type is not None:
         kind = volume_type.named(tx, caller, want.volume_type)
@@ -128,7 +131,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewVolume) -> Row:
         "availability_zone": zone,
         "host": want.host,
         "bootable": source.bootable,
-        "multiattach": specs.get("multiattach", "").lower().replace(" ", "") == "<is>true",
+        "multiattach": _shared(specs),
         "image_id": want.image_id,
         "snapshot_id": want.snapshot_id,
         "source_volid": want.source_volid,
@@ -168,6 +171,18 @@ def _source(tx: Tx, cloud: Cloud, caller: Caller, want: NewVolume) -> _Source:
             raise BadRequest(f"Source volume status must be available or in-use, but it is {row.state}.")
         return _from_volume(tx, row.id, row.size)
     return _Source()
+
+
+def _root_snapshot(tx: Tx, cloud: Cloud, caller: Caller, image_id: str) -> str | None:
+    """The snapshot that holds the root disk of an image without data: one made of a server that boots from a volume."""
+    try:
+        row = images.for_boot(tx, cloud, caller, image_id, empty=True)
+        named = json.loads(images.properties(tx, row.id).get("block_device_mapping") or "[]")
+        root = next((d for d in named if d.get("boot_index") == 0), {})
+    except (NotFound, ValueError, TypeError, AttributeError):
+        return None
+    found = root.get("snapshot_id")
+    return found if isinstance(found, str) and not row.size else None
 
 
 def _from_image(tx: Tx, cloud: Cloud, caller: Caller, image_id: str) -> _Source:
@@ -340,6 +355,13 @@ def _set(tx: Tx, cloud: Cloud, id: str, state: State) -> None:
     tx.execute(sa.update(volume).where(volume.c.id == id).values(state=state, updated_at=cloud.clock.now()))
 
 
+def recover(tx: Tx, cloud: Cloud, id: str) -> None:
+    """A volume in error that nothing holds any more can be used again, after an administrator has forced it free."""
+    held = tx.execute(sa.select(attachment.c.id).where(attachment.c.volume_id == id).limit(1)).first()
+    if held is None and tx.execute(_ONE, {"id": id}).one().state == State.ERROR:
+        _set(tx, cloud, id, State.AVAILABLE)
+
+
 def retype(tx: Tx, cloud: Cloud, caller: Caller, id: str, name: str) -> None:
     """Give the volume another type. What can't stay where it is under the new type is refused."""
     row = get(tx, caller, id, "volume:retype")
@@ -350,17 +372,28 @@ def retype(tx: Tx, cloud: Cloud, caller: Caller, id: str, name: str) -> None:
         raise BadRequest(f"New volume_type same as original: {kind.name}.")
     specs = volume_type.specs_of(tx, [kind.id, row.volume_type_id])
     new, old = specs.get(kind.id, {}), specs.get(row.volume_type_id, {})
-    for key in ("volume_backend_name", "multiattach"):
-        if new.get(key, old.get(key)) != old.get(key):
-            raise BadRequest(
-                f"Volume {id} can't become of type {kind.name}: that asks for {key} {new[key]!r}, and volumes stay where they are."
-            )
+    key = "volume_backend_name"
+    if new.get(key, old.get(key)) != old.get(key):
+        raise BadRequest(
+            f"Volume {id} can't become of type {kind.name}: that asks for {key} {new[key]!r}, and volumes stay where they are."
+        )
+    shared = _shared(new)
+    if shared != row.multiattach and row.state != State.AVAILABLE:
+        raise BadRequest(
+            f"Volume {id} can't become of type {kind.name} while it is {row.state}: detach it first."
+        )
     quota.check_retype(tx, cloud, row.project_id, kind.name, row.size)
-    tx.execute(
-        sa.update(volume)
-        .where(volume.c.id == id)
-        .values(volume_type_id=kind.id, updated_at=cloud.clock.now())
-    )
+    now = cloud.clock.now()
+    columns: dict[str, Any] = {"volume_type_id": kind.id, "multiattach": shared, "updated_at": now}
+    if shared != row.multiattach:
+        columns["state"] = State.RETYPING
+        jobs.start(tx, KIND, id, now=now)
+    tx.execute(sa.update(volume).where(volume.c.id == id).values(**columns))
+
+
+def _shared(specs: Mapping[str, str]) -> bool:
+    """Whether a type lets several servers have a volume."""
+    return specs.get("multiattach", "").lower().replace(" ", "") == "<is>true"
 
 
 # -- metadata ----------------------------------------------------------------------------------------------------------

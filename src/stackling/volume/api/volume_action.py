@@ -127,9 +127,7 @@ class Actions:
         if want.mode == "rw" and row.readonly:
             raise BadRequest(f"Volume {id} is read-only: attach it with mode ro")
         reserved = attachment.of_volumes(tx, [id]).get(id, [])
-        waiting = next(
-            (a for a in reserved if a.server_id is None and a.state == AttachmentState.RESERVED), None
-        )
+        waiting = next((a for a in reserved if _waits(a)), None)
         if waiting is not None:
             attachment.release(tx, self.cloud, waiting.id)
         made = attachment.reserve(
@@ -146,6 +144,7 @@ class Actions:
         want = convert(given or {}, Detach)
         row = volume.get(tx, who, id, "volume_extension:volume_admin_actions:force_detach")
         self._detach(tx, row, want.attachment_id)
+        volume.recover(tx, self.cloud, id)
 
     def _detach(self, tx: Tx, row: Row, attachment_id: str | None) -> None:
         held = [
@@ -163,12 +162,13 @@ class Actions:
 
     def reserve(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> None:
         volume.get(tx, who, id, "volume_extension:volume_actions:reserve")
-        attachment.reserve(tx, self.cloud, who, id, None, by_compute=False)
+        held = attachment.reserve(tx, self.cloud, who, id, None, by_compute=False)
+        attachment.connect(tx, self.cloud, held.id, host=None, device=None)  # upstream says attaching here
 
     def unreserve(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> None:
         volume.get(tx, who, id, "volume_extension:volume_actions:unreserve")
         for each in attachment.of_volumes(tx, [id]).get(id, []):
-            if each.state == AttachmentState.RESERVED and each.server_id is None:
+            if _waits(each):
                 attachment.release(tx, self.cloud, each.id)
                 return
 
@@ -206,6 +206,8 @@ class Actions:
     def terminate(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> None:
         convert(given, Connector)
         volume.get(tx, who, id, "volume_extension:volume_actions:terminate_connection")
+        for each in attachment.of_volumes(tx, [id]).get(id, []):
+            attachment.forbid_compute(each)
 
     def set_bootable(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> None:
         volume.set_bootable(tx, self.cloud, who, id, flag(convert(given, Bootable).bootable, "bootable"))
@@ -281,6 +283,11 @@ class Actions:
 
     def show_image_metadata(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> Any:
         return {"metadata": volume.image_metadata(tx, who, id)}
+
+
+def _waits(row: Row) -> bool:
+    """Whether it was reserved for a server that is not named yet."""
+    return row.server_id is None and row.state in (AttachmentState.RESERVED, AttachmentState.ATTACHING)
 
 
 _ACCEPTED, _OK = "202 Accepted", "200 OK"

@@ -6,11 +6,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
+
 from stackling.image.export import FakeExports
 from stackling.volume.driver import (
     BackendInfo,
     BackendUnavailable,
     Connection,
+    Format,
     FromImage,
     FromSnapshot,
     FromVolume,
@@ -58,7 +61,12 @@ class FakeBackend:
     def info(self) -> BackendInfo:
         with self._call("info", changes=False):
             used = sum(self.sizes.values()) + sum(self.snapshots.values())
-            return BackendInfo(name=self.name, total_gib=self.total_gib, free_gib=self.total_gib - used)
+            return BackendInfo(
+                name=self.name,
+                total_gib=self.total_gib,
+                free_gib=self.total_gib - used,
+                features=frozenset({"multiattach"}),
+            )
 
     def ensure(self, volume: VolumeSpec) -> bool:
         with self._call("ensure"):
@@ -112,6 +120,16 @@ class FakeBackend:
     def remove_snapshot(self, id: str) -> None:
         with self._call("remove_snapshot"):
             self.snapshots.pop(id, None)
+
+    def reformat(self, id: str, image_format: Format) -> bool:
+        with self._call("reformat"):
+            self._known(id)
+            if id in self.busy:
+                raise VolumeBusy(f"Volume {id} is open in a guest")
+            if self._copying():
+                return False
+            self.volumes[id] = msgspec.structs.replace(self.volumes[id], format=image_format)
+            return True
 
     def export(self, id: str, image_id: str, image_format: str) -> bool:
         with self._call("export"):

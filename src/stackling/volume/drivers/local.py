@@ -67,7 +67,7 @@ class LocalBackend:
             name=self._name,
             total_gib=disk.f_blocks * disk.f_frsize // GIB,
             free_gib=disk.f_bavail * disk.f_frsize // GIB,
-            features=frozenset({"extend_online", "snapshot_online", "raw", "qcow2"}),
+            features=frozenset({"extend_online", "snapshot_online", "raw", "qcow2", "multiattach"}),
         )
 
     def ensure(self, volume: VolumeSpec) -> bool:
@@ -133,6 +133,21 @@ class LocalBackend:
             file = self._snapshot(id)
             file.unlink(missing_ok=True)
             _part(file).unlink(missing_ok=True)
+
+    def reformat(self, id: str, image_format: Format) -> bool:
+        with self._doing():
+            if self._holder(id) is not None:
+                raise VolumeBusy(f"Volume {id} is open in a running server; detach it first")
+            file, now = self._known(id)
+            target = self._path(id, image_format)
+            if now != image_format and not self._copies.run(
+                id, lambda: _copy(file, now, target, image_format)
+            ):
+                return False
+            for other in FORMATS:  # the copy is whole, so what it was made from may go
+                if other != image_format:
+                    self._path(id, other).unlink(missing_ok=True)
+            return True
 
     def export(self, id: str, image_id: str, image_format: str) -> bool:
         with self._doing():

@@ -20,6 +20,7 @@ from stackling.volume.driver import (
     Backend,
     BackendUnavailable,
     Blank,
+    Format,
     FromImage,
     FromSnapshot,
     FromVolume,
@@ -63,7 +64,7 @@ def create(row: Row, cloud: Cloud) -> Outcome:
     try:
         with asking():
             spec = VolumeSpec(
-                id=row.id, size_gib=row.size, format=cloud.config.volume.format, source=_source(row, cloud)
+                id=row.id, size_gib=row.size, format=_format(row, cloud), source=_source(row, cloud)
             )
             made = cloud.driver(Backend, row.host).ensure(spec)
     except Unavailable as e:
@@ -73,6 +74,11 @@ def create(row: Row, cloud: Cloud) -> Outcome:
     if not made:
         return wait(1, "its content is being copied")
     return settle(State.AVAILABLE, then=_tell(row, cloud))
+
+
+def _format(row: Row, cloud: Cloud) -> Format:
+    """Only a raw file may be open in several guests."""
+    return "raw" if row.multiattach else cloud.config.volume.format
 
 
 def _source(row: Row, cloud: Cloud) -> Source:
@@ -110,6 +116,14 @@ def extend(row: Row, cloud: Cloud) -> Outcome:
     with asking():
         cloud.driver(Backend, row.host).extend(row.id, row.wanted_size)
     return settle(State.AVAILABLE, then=lambda tx: attachment.settle(tx, cloud, row.id), size=row.wanted_size)
+
+
+@machine.step(State.RETYPING, within=COPY)
+def retype(row: Row, cloud: Cloud) -> Outcome:
+    """Have it in the format that its new type needs."""
+    with asking():
+        made = cloud.driver(Backend, row.host).reformat(row.id, _format(row, cloud))
+    return settle(State.AVAILABLE) if made else wait(1, "its content is being copied")
 
 
 @machine.step(State.UPLOADING, within=None)
@@ -186,6 +200,7 @@ _FAILED = {
     State.CREATING: (State.ERROR, "VOLUME_VOLUME_001_001", "schedule allocate volume"),
     State.DOWNLOADING: (State.ERROR, "VOLUME_VOLUME_005_004", "copy image to volume"),
     State.EXTENDING: (State.ERROR_EXTENDING, "VOLUME_VOLUME_006_007", "extend volume"),
+    State.RETYPING: (State.ERROR, "VOLUME_VOLUME_001_001", "retype volume"),
     State.DELETING: (State.ERROR_DELETING, "VOLUME_VOLUME_014_001", "delete volume"),
 }
 
