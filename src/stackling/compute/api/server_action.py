@@ -12,11 +12,11 @@ from stackling.base.db import Tx
 from stackling.base.errors import BadRequest, Conflict, Unavailable, Unsupported
 from stackling.base.microversion import Body, Version
 from stackling.base.rest import base_url, caller, convert, json_body, version
-from stackling.compute.actions import interface, server_image
+from stackling.compute.actions import interface, server_image, shelf
 from stackling.compute.actions import remake as remakes
 from stackling.compute.actions import server as actions
 from stackling.compute.api import floating_ip, remake
-from stackling.compute.api.body import Items, Name, Unset, Whole, first, name_of, or_none, present
+from stackling.compute.api.body import Items, Name, Unset, Whole, first, name_of, or_none, present, whole
 from stackling.compute.api.version import only, since
 from stackling.compute.driver import DomainMissing, HostUnavailable, Hypervisor
 
@@ -38,6 +38,17 @@ class Lock(Body, kw_only=True):
 class CreateImage(Body, kw_only=True):
     name: Name
     metadata: Items | Unset = UNSET
+
+
+class CreateBackup(Body, kw_only=True):
+    name: Name
+    backup_type: Annotated[str, Meta(max_length=255)]
+    rotation: Whole
+    metadata: Items | Unset = UNSET
+
+
+class Unshelve(Body, kw_only=True):
+    availability_zone: Name
 
 
 class GroupName(Body, kw_only=True):
@@ -157,10 +168,35 @@ def _create_image(req: Request, resp: Response, cloud: Cloud, id: str, value: An
         image_id = server_image.create(
             tx, cloud, caller(req), id, name_of(want.name), first(want.metadata) or {}
         )
+    _made(req, resp, cloud, image_id)
+
+
+def _made(req: Request, resp: Response, cloud: Cloud, image_id: str) -> None:
     if since(req, "2.45"):
         resp.media = {"image_id": image_id}
     else:
         resp.set_header("Location", f"{base_url(req, cloud)}/image/v2/images/{image_id}")
+
+
+def _create_backup(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    want = convert(value, CreateBackup)
+    backup = server_image.Backup(
+        name=name_of(want.name),
+        kind=want.backup_type,
+        rotation=whole(want.rotation, "rotation"),
+        metadata=first(want.metadata) or {},
+    )
+    with cloud.db.begin() as tx:
+        image_id = server_image.back_up(tx, cloud, caller(req), id, backup)
+    _made(req, resp, cloud, image_id)
+
+
+def _unshelve(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    zone = None
+    if value is not None and since(req, "2.77"):
+        zone = convert(value, Unshelve).availability_zone
+    with cloud.db.begin() as tx:
+        shelf.unshelve(tx, cloud, caller(req), id, zone)
 
 
 class Verb(Struct, frozen=True):
@@ -197,7 +233,7 @@ VERBS: dict[str, Verb] = {
     "os-getConsoleOutput": Verb(_console_output, _r("os-console-output")),
     "changePassword": Verb(None, _r("os-admin-password")),
     "confirmResize": Verb(None, _r("servers:confirm_resize"), states=("resized",)),
-    "createBackup": Verb(None, _r("os-create-backup"), states=("active", "stopped", "paused", "suspended")),
+    "createBackup": Verb(_create_backup, _r("os-create-backup")),
     "createImage": Verb(_create_image, _r("servers:create_image")),
     "evacuate": Verb(None, _r("os-evacuate"), states=("active", "stopped", "error")),
     "injectNetworkInfo": Verb(_inject_network_info, _r("os-admin-actions:inject_network_info")),
@@ -212,13 +248,13 @@ VERBS: dict[str, Verb] = {
     "resize": Verb(None, _r("servers:resize"), states=("active", "stopped")),
     "resume": Verb(_simple(actions.resume), _r("os-suspend-server:resume")),
     "revertResize": Verb(None, _r("servers:revert_resize"), states=("resized",)),
-    "shelve": Verb(None, _r("os-shelve:shelve"), states=("active", "stopped", "paused", "suspended")),
-    "shelveOffload": Verb(None, _r("os-shelve:shelve_offload"), states=("shelved",)),
+    "shelve": Verb(_simple(shelf.shelve), _r("os-shelve:shelve")),
+    "shelveOffload": Verb(_simple(shelf.offload), _r("os-shelve:shelve_offload")),
     "suspend": Verb(_simple(actions.suspend), _r("os-suspend-server:suspend")),
     "trigger_crash_dump": Verb(None, _r("servers:trigger_crash_dump"), first="2.17"),
     "unpause": Verb(_simple(actions.unpause), _r("os-pause-server:unpause")),
     "unrescue": Verb(_simple(remakes.unrescue), _r("os-unrescue")),
-    "unshelve": Verb(None, _r("os-shelve:unshelve"), states=("shelved", "shelved_offloaded")),
+    "unshelve": Verb(_unshelve, _r("os-shelve:unshelve")),
 }
 
 

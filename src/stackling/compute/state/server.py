@@ -32,6 +32,10 @@ class State(enum.StrEnum):
     RESCUED = "rescued"  # runs from another image, its own disk beside it
     UNRESCUING = "unrescuing"  # is being switched off, to boot from its own disk again
     UNRESCUE_BOOTING = "unrescue_booting"
+    SHELVING = "shelving"  # is switched off, and its disk becomes an image
+    OFFLOADING = "offloading"  # its host is being freed of it
+    SHELVED_OFFLOADED = "shelved_offloaded"  # is on no host
+    UNSHELVING = "unshelving"  # is being made on a host again
     STOPPED = "stopped"  # is off, because its owner or its guest wanted that
     STARTING = "starting"  # is being switched on
     CLEANING = "cleaning"  # could not be built; what it held is given back
@@ -51,6 +55,7 @@ class Wanted(enum.StrEnum):
     SUSPENDED = "suspended"
     REBUILT = "rebuilt"
     RESCUED = "rescued"
+    SHELVED = "shelved"
     DELETED = "deleted"
 
 
@@ -71,6 +76,7 @@ server = Table(
     Column("image_id", String(36)),  # null: boots from a volume
     Column("image", JSON),  # ImageRef, a copy: the image may go while servers made from it stay
     Column("generation", Integer, nullable=False, default=0),  # how often its disks were made anew
+    Column("shelf", String(36)),  # the image that keeps its disk while it is shelved
     Column("rescue", JSON),  # ImageRef that it boots from while it is rescued
     Column("flavor_id", String(255), nullable=False),
     Column("flavor", JSON, nullable=False),  # a copy: the flavor may change or go

@@ -2,7 +2,7 @@
 
 import enum
 
-from sqlalchemy import Column, String, Table
+from sqlalchemy import Column, Integer, String, Table
 
 from stackling.base.db import metadata, one_of, resource
 
@@ -23,4 +23,6 @@ server_image = Table(
     Column("server_id", String(36), nullable=False, index=True),
     Column("host", String(255), nullable=False),  # which has the disk
     Column("action", String(64), nullable=False),  # of the server, that this is part of
+    Column("backup", String(255)),  # of a backup: which kind it is, such as daily
+    Column("rotation", Integer),  # and how many of that kind are kept
 )

@@ -18,15 +18,20 @@ from stackling.compute.state import block_device
 from stackling.compute.state.server import State, Wanted, server
 from stackling.compute.steps import holdings
 from stackling.compute.steps.holdings import Holdings
+from stackling.image.actions import data
+from stackling.image.actions import image as images
+from stackling.image.export import Exports, ExportUnavailable
+from stackling.placement.actions import allocation
 from stackling.volume.actions import attachment as attachments
 from stackling.volume.actions import volume as volumes
 from stackling.volume.driver import BackendUnavailable, VolumeFailed
 
 machine = Machine("compute.server", server)
 
-_LATER = (HostUnavailable, BackendUnavailable, Unavailable)
+_LATER = (HostUnavailable, BackendUnavailable, ExportUnavailable, Unavailable)
 _NEVER = (DomainFailed, VolumeFailed)
 _AGAIN = 2.0  # seconds between two looks when nobody will wake us
+_COPY = 6 * 3600  # seconds that copying a disk into an image may take
 _AWAY = 10.0  # … when a host does not answer
 
 
@@ -43,7 +48,7 @@ def _patient(fn: Step) -> Step:
             return _fail(row, cloud, str(e))
         except _LATER as e:
             outcome = wait(_AGAIN, _says(e))
-        limit = cloud.config.compute.boot_timeout
+        limit = cloud.config.compute.boot_timeout if row.state != State.SHELVING else _COPY
         if isinstance(outcome, Wait) and cloud.clock.now() - row.wished_at > timedelta(seconds=limit):
             return _fail(row, cloud, f"Not done within {limit} seconds: {outcome.why}")
         return outcome
@@ -71,8 +76,15 @@ def _fail(row: Row, cloud: Cloud, why: str) -> Outcome:
     }
     never_ran = row.state in (State.BUILDING, State.SPAWNING)
 
+    if row.state == State.SHELVING:
+        columns["shelf"] = None
+
     def then(tx: Tx) -> None:
         instance_action.finish(tx, cloud, row.id, row.host, error=message)
+        # What failed is not tried again until its owner asks.
+        _grant(tx, row, Wanted.PAUSED, Wanted.SUSPENDED, Wanted.REBUILT, Wanted.RESCUED, Wanted.SHELVED)
+        if row.state == State.SHELVING and row.shelf:
+            images.forget(tx, cloud, row.shelf)
 
     return (
         move(State.CLEANING, then=then, **columns) if never_ran else settle(State.ERROR, then=then, **columns)
@@ -129,7 +141,7 @@ def build(row: Row, cloud: Cloud) -> Outcome:
 
 @machine.step(
     *(State.SPAWNING, State.STARTING, State.RESTARTING, State.UNPAUSING, State.RESUMING),
-    *(State.RESPAWNING, State.RESCUE_BOOTING, State.UNRESCUE_BOOTING),
+    *(State.RESPAWNING, State.RESCUE_BOOTING, State.UNRESCUE_BOOTING, State.UNSHELVING),
     within=None,
 )
 @_patient
@@ -151,9 +163,12 @@ def switch_on(row: Row, cloud: Cloud) -> Outcome:
     def then(tx: Tx) -> None:
         holdings.settle(tx, cloud, row, held)
         instance_action.finish(tx, cloud, row.id, row.host)
+        if row.shelf:
+            images.forget(tx, cloud, row.shelf)  # its host keeps what it stands on
 
     columns: dict[str, Any] = {
         "power": Power.ON,
+        "shelf": None,
         "fault": None,
         "fault_at": None,
         "launched_at": row.launched_at or now,
@@ -183,7 +198,7 @@ def active(row: Row, cloud: Cloud) -> Outcome:
             return move(State.PAUSING)
         case Wanted.SUSPENDED:
             return move(State.SUSPENDING)
-        case Wanted.REBUILT | Wanted.RESCUED:
+        case Wanted.REBUILT | Wanted.RESCUED | Wanted.SHELVED:
             return move(_REMADE[row.wanted])
     try:
         hypervisor = cloud.driver(Hypervisor, row.host)
@@ -263,8 +278,12 @@ def shut_down_to_reboot(row: Row, cloud: Cloud) -> Outcome:
     return _shut_down(row, cloud) or move(State.RESTARTING)
 
 
-# Where a wish leads that begins with the power being cut, and where it goes on from there.
-_REMADE = {Wanted.REBUILT: State.REBUILDING, Wanted.RESCUED: State.RESCUING}
+# Where a wish leads that begins with switching off, and where those go on from there that cut the power.
+_REMADE = {
+    Wanted.REBUILT: State.REBUILDING,
+    Wanted.RESCUED: State.RESCUING,
+    Wanted.SHELVED: State.SHELVING,
+}
 _AFTER_CUT = {
     State.RESETTING: State.RESTARTING,
     State.REBUILDING: State.RESPAWNING,
@@ -347,6 +366,8 @@ def still(row: Row, cloud: Cloud) -> Outcome:
             return move(State.DELETING)
         case Wanted.RUNNING:
             return move(State.UNPAUSING if row.state == State.PAUSED else State.UNRESCUING)
+        case Wanted.SHELVED:
+            return move(State.SHELVING)
         case Wanted.RESET:
             return move(State.RESETTING, then=lambda tx: _grant(tx, row, Wanted.RESET))
     try:
@@ -367,9 +388,60 @@ def suspended(row: Row, cloud: Cloud) -> Outcome:
             return move(State.DELETING)
         case Wanted.RUNNING:
             return move(State.RESUMING)
+        case Wanted.SHELVED:
+            return move(State.SHELVING)
         case Wanted.RESET:
             return move(State.RESETTING, then=lambda tx: _grant(tx, row, Wanted.RESET))
     return done()
+
+
+# -- shelved -----------------------------------------------------------------------------------------------------------
+
+
+@machine.step(State.SHELVING, within=None)
+@_patient
+def shelve(row: Row, cloud: Cloud) -> Outcome:
+    """Off, and its root disk copied into its image; a server that boots from a volume has none to copy."""
+    hypervisor = cloud.driver(Hypervisor, row.host)
+    if row.power != Power.ON:
+        hypervisor.power_off(row.id)  # a paused guest hears nothing, and a suspended one's memory goes
+    elif waits := _shut_down(row, cloud):
+        return waits
+    if row.shelf:
+        exports = cloud.driver(Exports, row.host)
+        with cloud.db.read() as tx:
+            image = images.found(tx, row.shelf)
+        if image is None:
+            return _fail(row, cloud, f"its image {row.shelf} was deleted while it was made")
+        if image.state != images.State.ACTIVE and not (
+            hypervisor.export_disk(row.id, row.shelf) and data.bring_in(cloud, exports, row.shelf)
+        ):
+            return wait(1, "its disk is being copied into an image")
+        exports.remove(row.shelf)
+    return move(State.OFFLOADING, power=Power.OFF)
+
+
+@machine.step(State.OFFLOADING, within=None)
+def offload(row: Row, cloud: Cloud) -> Outcome:
+    """Its host is free of it; ports and volumes stay its own."""
+    if row.wanted == Wanted.DELETED:
+        return move(State.DELETING)
+    if waits := _remove_domain(row, cloud):
+        return waits
+
+    def then(tx: Tx) -> None:
+        allocation.release(tx, row.id)
+        instance_action.finish(tx, cloud, row.id, row.host, "shelve")
+
+    return settle(State.SHELVED_OFFLOADED, then=then, host=None, power=None)
+
+
+@machine.step(State.SHELVED_OFFLOADED, within=None)
+def shelved(row: Row, cloud: Cloud) -> Outcome:
+    """On no host, until a host was chosen for it."""
+    if row.wanted == Wanted.DELETED:
+        return move(State.DELETING)
+    return move(State.UNSHELVING) if row.wanted == Wanted.RUNNING else done()
 
 
 # -- stopped -----------------------------------------------------------------------------------------------------------
@@ -394,7 +466,7 @@ def stopped(row: Row, cloud: Cloud) -> Outcome:
             return move(State.STARTING)
         case Wanted.RESET:
             return move(State.RESETTING, then=lambda tx: _grant(tx, row, Wanted.RESET))
-        case Wanted.REBUILT | Wanted.RESCUED:
+        case Wanted.REBUILT | Wanted.RESCUED | Wanted.SHELVED:
             return move(_REMADE[row.wanted])
     try:
         hypervisor = cloud.driver(Hypervisor, row.host)
@@ -444,6 +516,8 @@ def delete(row: Row, cloud: Cloud) -> Outcome:
 
     def then(tx: Tx) -> None:
         holdings.release(tx, cloud, row)
+        if row.shelf:
+            images.forget(tx, cloud, row.shelf)
         instance_action.finish(tx, cloud, row.id, row.host)
 
     return settle(State.DELETED, then=then, terminated_at=now, power=None, user_data=None, admin_pass=None)

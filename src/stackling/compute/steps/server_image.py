@@ -10,6 +10,7 @@ from stackling.base.db import Row, Tx
 from stackling.base.errors import Error, Unavailable
 from stackling.base.jobs import Machine, Outcome, gone, move, wait
 from stackling.compute.actions import instance_action
+from stackling.compute.actions import server_image as server_images
 from stackling.compute.actions.server_image import KIND
 from stackling.compute.driver import DomainFailed, HostUnavailable, Hypervisor
 from stackling.compute.state import server as servers
@@ -87,6 +88,8 @@ def _finish(row: Row, cloud: Cloud, error: str | None) -> Outcome:
     def then(tx: Tx) -> None:
         if error is not None:
             images.forget(tx, cloud, row.id)
+        elif row.rotation is not None:
+            server_images.rotate(tx, cloud, row)
         free = {"task": None, "updated_at": cloud.clock.now()}
         tx.execute(sa.update(server).where(server.c.id == row.server_id).values(**free))
         instance_action.finish(tx, cloud, row.server_id, row.host, row.action, error=error)

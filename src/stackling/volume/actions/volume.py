@@ -178,7 +178,7 @@ def _root_snapshot(tx: Tx, cloud: Cloud, caller: Caller, image_id: str) -> str |
     try:
         row = images.for_boot(tx, cloud, caller, image_id, empty=True)
         named = json.loads(images.properties(tx, row.id).get("block_device_mapping") or "[]")
-        root = next((d for d in named if d.get("boot_index") == 0), {})
+        root: dict[str, Any] = next((d for d in named if d.get("boot_index") == 0), {})
     except (NotFound, ValueError, TypeError, AttributeError):
         return None
     found = root.get("snapshot_id")
