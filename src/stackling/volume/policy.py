@@ -105,6 +105,8 @@ RULES = (
         "volume_extension:quota_classes:update",
         "volume_extension:services:index",
         "volume_extension:services:update",
+        "volume:freeze_host",
+        "volume:thaw_host",
         "volume_extension:hosts",
         "volume_extension:capabilities",
         "scheduler_extension:scheduler_stats:get_pools",

@@ -13,7 +13,7 @@ from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, NotFound
 from stackling.image.actions import image as images
-from stackling.volume.actions import quota, volume_type
+from stackling.volume.actions import quota, service, volume_type
 from stackling.volume.driver import EXPORT_FORMATS
 from stackling.volume.state import snapshot as snapshots
 from stackling.volume.state.attachment import attachment
@@ -222,6 +222,7 @@ def delete(
     )
     if row.state == State.DELETING and not force:
         return
+    service.check_thawed(tx, row.host)
     if row.state not in (*DELETABLE, State.ERROR_DELETING) and not force:
         raise BadRequest(
             f"Invalid volume: volume status must be {' or '.join(DELETABLE)}, but it is {row.state}."
@@ -384,9 +385,9 @@ def retype(tx: Tx, cloud: Cloud, caller: Caller, id: str, name: str) -> None:
         )
     quota.check_retype(tx, cloud, row.project_id, kind.name, row.size)
     now = cloud.clock.now()
-    columns: dict[str, Any] = {"volume_type_id": kind.id, "multiattach": shared, "updated_at": now}
+    columns: dict[str, Any] = {"volume_type_id": kind.id, "updated_at": now}
     if shared != row.multiattach:
-        columns["state"] = State.RETYPING
+        columns = {"wanted_type_id": kind.id, "state": State.RETYPING, "updated_at": now}
         jobs.start(tx, KIND, id, now=now)
     tx.execute(sa.update(volume).where(volume.c.id == id).values(**columns))
 

@@ -150,7 +150,8 @@ class Actions:
         held = [
             a for a in attachment.of_volumes(tx, [row.id]).get(row.id, []) if attachment_id in (None, a.id)
         ]
-        if not held and (attachment_id is not None or row.state not in (State.IN_USE, State.DETACHING)):
+        free = (State.AVAILABLE, State.IN_USE, State.DETACHING)
+        if not held and (attachment_id is not None or row.state not in free):
             raise BadRequest(f"Invalid volume: volume {row.id} is not attached, its status is {row.state}.")
         if len(held) > 1:
             raise BadRequest("Volume has more than one attachment: name one by attachment_id.")

@@ -64,7 +64,10 @@ def create(row: Row, cloud: Cloud) -> Outcome:
     try:
         with asking():
             spec = VolumeSpec(
-                id=row.id, size_gib=row.size, format=_format(row, cloud), source=_source(row, cloud)
+                id=row.id,
+                size_gib=row.size,
+                format=_format(row.multiattach, cloud),
+                source=_source(row, cloud),
             )
             made = cloud.driver(Backend, row.host).ensure(spec)
     except Unavailable as e:
@@ -76,9 +79,9 @@ def create(row: Row, cloud: Cloud) -> Outcome:
     return settle(State.AVAILABLE, then=_tell(row, cloud))
 
 
-def _format(row: Row, cloud: Cloud) -> Format:
+def _format(shared: bool, cloud: Cloud) -> Format:
     """Only a raw file may be open in several guests."""
-    return "raw" if row.multiattach else cloud.config.volume.format
+    return "raw" if shared else cloud.config.volume.format
 
 
 def _source(row: Row, cloud: Cloud) -> Source:
@@ -120,10 +123,13 @@ def extend(row: Row, cloud: Cloud) -> Outcome:
 
 @machine.step(State.RETYPING, within=COPY)
 def retype(row: Row, cloud: Cloud) -> Outcome:
-    """Have it in the format that its new type needs."""
+    """Have it in the format that its new type needs; then it is of that type."""
+    shared = not row.multiattach  # a type that differs in nothing else needs no work
     with asking():
-        made = cloud.driver(Backend, row.host).reformat(row.id, _format(row, cloud))
-    return settle(State.AVAILABLE) if made else wait(1, "its content is being copied")
+        made = cloud.driver(Backend, row.host).reformat(row.id, _format(shared, cloud))
+    if not made:
+        return wait(1, "its content is being copied")
+    return settle(State.AVAILABLE, volume_type_id=row.wanted_type_id, wanted_type_id=None, multiattach=shared)
 
 
 @machine.step(State.UPLOADING, within=None)
@@ -200,7 +206,7 @@ _FAILED = {
     State.CREATING: (State.ERROR, "VOLUME_VOLUME_001_001", "schedule allocate volume"),
     State.DOWNLOADING: (State.ERROR, "VOLUME_VOLUME_005_004", "copy image to volume"),
     State.EXTENDING: (State.ERROR_EXTENDING, "VOLUME_VOLUME_006_007", "extend volume"),
-    State.RETYPING: (State.ERROR, "VOLUME_VOLUME_001_001", "retype volume"),
+    State.RETYPING: (State.AVAILABLE, "VOLUME_VOLUME_001_001", "retype volume"),
     State.DELETING: (State.ERROR_DELETING, "VOLUME_VOLUME_014_001", "delete volume"),
 }
 
