@@ -107,7 +107,7 @@ def test_volumes_come_and_go_while_it_is_shelved(cloud: Bed, alice: User) -> Non
     assert alice.delete(f"{V}/servers/{id}/os-volume_attachments/{made[0]}").status == 202
     cloud.settle()
     states = [alice.get(f"/volume/v3/volumes/{v}").json["volume"]["status"] for v in made]
-    assert states == ["available", "reserved"]
+    assert states == ["available", "in-use"]
     act(alice, id, "unshelve")
     cloud.turn(5)
     assert status(alice, id) == "ACTIVE"

@@ -97,6 +97,7 @@ def configuration(features: list[Path], work: Path) -> configparser.ConfigParser
         max_microversion=versions["block-storage"][1],
     )
     put("volume", storage_protocol="local", vendor_name="Stackling")
+    put("volume", volume_type_multiattach=_shared_type(cloud))
     put("placement", min_microversion=versions["placement"][0], max_microversion=versions["placement"][1])
     put("image", region=region)
     put("network", region=region, public_network_id=external[0].id, floating_network_name=external[0].name)
@@ -115,6 +116,15 @@ def _versions(cloud: Any, service: str) -> tuple[str, str]:
     data = cloud.session.get_endpoint_data(service_type=service, interface="public", discover_versions=True)
     low, high = data.min_microversion, data.max_microversion
     return (".".join(map(str, low)), ".".join(map(str, high))) if low and high else ("None", "None")
+
+
+def _shared_type(cloud: Any) -> str:
+    """The name of a volume type whose volumes several servers may have; made when the cloud has none."""
+    shared = {"multiattach": "<is> True"}
+    for kind in cloud.block_storage.types():
+        if shared.items() <= (kind.extra_specs or {}).items():
+            return str(kind.name)
+    return str(cloud.block_storage.create_type(name="multiattach", extra_specs=shared).name)
 
 
 def _image_file(cloud: Any, image: Any, work: Path) -> Path:

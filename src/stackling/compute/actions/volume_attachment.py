@@ -53,13 +53,14 @@ def create(
         )
     device = next_device({row.root_device, *(d.device for d in devices if d.device)})
     held = attachments.reserve(tx, cloud, caller, volume_id, row.id, device=f"/dev/{device}")
-    if row.host is not None:  # on no host it is shelved: the volume is kept for it
-        attachments.connect(tx, cloud, held.id, host=row.host, device=f"/dev/{device}")
+    shelved = row.host is None  # no guest will say when it has the volume
+    attach = attachments.complete if shelved else attachments.connect
+    attach(tx, cloud, held.id, host=row.host, device=f"/dev/{device}")
     values = {
         "id": ids.uuid4(),
         "server_id": row.id,
         "project_id": row.project_id,
-        "state": Attached.ATTACHING,
+        "state": Attached.ATTACHED if shelved else Attached.ATTACHING,
         "place": max((d.place for d in devices), default=0) + 1,
         "source": "volume",
         "destination": "volume",
