@@ -177,6 +177,30 @@ class HypervisorSuite:
         assert host.console_log(domain.id, 0) == ""
         host.remove(domain.id)
 
+    def test_a_domain_stands_still_and_goes_on(self, rig: Rig) -> None:
+        host, domain = rig.hypervisor, rig.domain()
+        with pytest.raises(DomainMissing):
+            host.pause(domain.id)
+        with pytest.raises(DomainMissing):
+            host.suspend(domain.id)
+        host.ensure(domain)
+        for _ in range(2):
+            host.pause(domain.id)
+            assert host.power(domain.id) is Power.PAUSED
+        host.ensure(domain)
+        assert host.power(domain.id) is Power.ON
+        for _ in range(2):
+            until(lambda: host.suspend(domain.id))
+            assert host.power(domain.id) is Power.OFF
+        assert host.observe()[domain.id].stopped is Stopped.ASKED
+        host.ensure(domain)
+        assert host.power(domain.id) is Power.ON
+        until(lambda: host.suspend(domain.id))
+        host.power_off(domain.id)
+        with pytest.raises(DomainMissing):
+            host.suspend(domain.id)
+        host.remove(domain.id)
+
     def test_a_domain_that_its_host_lost_is_told_apart_and_started_again(self, rig: Rig) -> None:
         host, domain = rig.hypervisor, rig.domain()
         host.ensure(domain)

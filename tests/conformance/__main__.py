@@ -101,6 +101,7 @@ def configuration(features: list[Path], work: Path) -> configparser.ConfigParser
         max_microversion=versions["block-storage"][1],
     )
     put("volume", storage_protocol="local", vendor_name="Stackling")
+    put("volume", volume_type_multiattach=_shared_type(cloud))
     put("placement", min_microversion=versions["placement"][0], max_microversion=versions["placement"][1])
     put("image", region=region)
     if not conf.has_option("image", "http_image"):
@@ -135,6 +136,15 @@ def _served(work: Path) -> str:
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """Not on the terminal."""
+
+
+def _shared_type(cloud: Any) -> str:
+    """The name of a volume type whose volumes several servers may have; made when the cloud has none."""
+    shared = {"multiattach": "<is> True"}
+    for kind in cloud.block_storage.types():
+        if shared.items() <= (kind.extra_specs or {}).items():
+            return str(kind.name)
+    return str(cloud.block_storage.create_type(name="multiattach", extra_specs=shared).name)
 
 
 def _image_file(cloud: Any, image: Any, work: Path) -> Path:

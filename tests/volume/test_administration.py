@@ -16,7 +16,7 @@ def test_types(cloud: Any, alice: Any, admin: Any) -> None:
             "volume_type": {
                 "name": "fast",
                 "description": "d",
-                "extra_specs": {"volume_backend_name": "n1", "multiattach": "<is> False"},
+                "extra_specs": {"volume_backend_name": "n1", "multiattach": "<is> True"},
             }
         },
     )
@@ -33,7 +33,7 @@ def test_types(cloud: Any, alice: Any, admin: Any) -> None:
     ):
         assert admin.post(own, {"volume_type": bad}).status == 400, bad
     assert sorted(t["name"] for t in alice.get(own).json["volume_types"]) == ["fast", "local"]
-    assert alice.get(f"{own}/{id}").json["volume_type"]["extra_specs"] == {"multiattach": "<is> False"}
+    assert alice.get(f"{own}/{id}").json["volume_type"]["extra_specs"] == {"multiattach": "<is> True"}
     assert admin.get(f"{own}/{id}").json["volume_type"]["extra_specs"]["volume_backend_name"] == "n1"
     assert admin.get(f"{own}/{id}/extra_specs/volume_backend_name").json == {"volume_backend_name": "n1"}
     assert admin.post(f"{own}/{id}/extra_specs", {"extra_specs": {"k": "1"}}).json == {
@@ -52,6 +52,7 @@ def test_types(cloud: Any, alice: Any, admin: Any) -> None:
     assert volume["volume_type"] == "faster"
     assert admin.delete(f"{own}/{id}").status == 400
     assert act(alice, volume["id"], "os-retype", {"new_type": "local"}).status == 202
+    cloud.settle()
     assert show(alice, volume["id"])["volume_type"] == "local"
     assert admin.delete(f"{own}/{id}").status == 202
     assert admin.get(f"{own}/{id}").status == 404
@@ -354,3 +355,23 @@ def test_transfer(cloud: Any, alice: Any, bob: Any, admin: Any) -> None:
     assert bob.post(old, {"transfer": {"volume_id": id}}).status == 400
     assert bob.delete(f"{old}/{offer}").status == 202
     assert show(bob, id)["status"] == "available"
+
+
+def test_a_frozen_host_neither_takes_nor_gives(cloud: Any, alice: Any, admin: Any) -> None:
+    def say(verb: str, host: str, user: Any = admin) -> int:
+        return int(user.put(f"/volume/v3/os-services/{verb}", {"host": host}).status)
+
+    assert say("thaw", "mars") == say("freeze", "mars") == 400
+    assert say("freeze", "n1", alice) == 403
+    kept = alice.post("/volume/v3/volumes", {"volume": {"size": 1}}).json["volume"]["id"]
+    cloud.settle()
+    assert say("freeze", "n1@local") == 202
+    shown = admin.get("/volume/v3/os-services?binary=cinder-volume").json["services"][0]
+    assert shown["frozen"] is True
+    assert alice.delete(f"/volume/v3/volumes/{kept}").status == 400
+    assert alice.post("/volume/v3/snapshots", {"snapshot": {"volume_id": kept}}).status == 400
+    made = alice.post("/volume/v3/volumes", {"volume": {"size": 1}}).json["volume"]["id"]
+    cloud.settle()
+    assert alice.get(f"/volume/v3/volumes/{made}").json["volume"]["status"] == "error"
+    assert say("thaw", "n1") == 202
+    assert alice.delete(f"/volume/v3/volumes/{kept}").status == 202

@@ -13,6 +13,7 @@ from stackling.identity.actions import project
 from stackling.image.actions import image
 from stackling.image.data_driver import NodeCache
 from stackling.image.drivers.fake_cache import FakeCache
+from stackling.image.export import Exports, FakeExports
 from stackling.network.driver import Chassis, Fabric
 from stackling.network.drivers.fake import FakeFabric
 from stackling.volume.driver import Backend
@@ -29,9 +30,12 @@ def plug(cloud: Cloud, hosts: Iterable[str]) -> dict[str, FakeHypervisor]:
     cloud.plug(Fabric, fabric)
     made = {}
     for name in names:
-        made[name] = FakeHypervisor(name, on_plug=partial(fabric.plug, chassis=name), on_unplug=fabric.unplug)
+        exports = FakeExports()
+        plugged = partial(fabric.plug, chassis=name)
+        made[name] = FakeHypervisor(name, on_plug=plugged, on_unplug=fabric.unplug, exports=exports)
         cloud.plug(Hypervisor, made[name], host=name)
-        cloud.plug(Backend, FakeBackend(name), host=name)
+        cloud.plug(Backend, FakeBackend(name, exports=exports), host=name)
+        cloud.plug(Exports, exports, host=name)
         cloud.plug(NodeCache, FakeCache(made[name].images, made[name].used_images), host=name)
     return made
 

@@ -14,6 +14,7 @@ from stackling.compute.driver import Hypervisor
 from stackling.compute.drivers.remote import remote_hypervisor
 from stackling.image.data_driver import NodeCache
 from stackling.image.drivers.remote import remote_cache
+from stackling.image.export import Exports, remote_exports
 from stackling.network.driver import Fabric
 from stackling.network.drivers.ovn import OvnFabric
 from stackling.node.services import Service
@@ -40,6 +41,7 @@ class FarNode:
         cloud.plug(Hypervisor, remote_hypervisor(transport), host=name)
         cloud.plug(Backend, remote_backend(transport), host=name)
         cloud.plug(NodeCache, remote_cache(transport), host=name)
+        cloud.plug(Exports, remote_exports(transport), host=name)
         self._services = node.services(config)
         self.says: list[str] = []
 

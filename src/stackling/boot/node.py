@@ -17,6 +17,7 @@ from stackling.compute.drivers.libvirt import LibvirtHypervisor
 from stackling.image.actions import web
 from stackling.image.cache import ImageCache
 from stackling.image.data_driver import NodeCache
+from stackling.image.export import Exports
 from stackling.network.driver import Fabric, FabricError
 from stackling.network.drivers.ovn import OvnFabric
 from stackling.node import bridges, kvm, libvirtd
@@ -95,6 +96,7 @@ class Node:
         cloud.plug(Hypervisor, self.agent.hypervisor, host=name)
         cloud.plug(Backend, self.agent.backend, host=name)
         cloud.plug(NodeCache, self.agent.images, host=name)
+        cloud.plug(Exports, self.agent.exports, host=name)
 
     def run(self) -> None:
         """Keep the daemons running, for as long as the process lives."""

@@ -80,13 +80,14 @@ class Disk(Struct, frozen=True, kw_only=True):
     """A volume attached to a domain.
 
     `device` is the name in the guest, such as "vdb". The serial that the guest sees is the volume's id.
-    `boot_index` 0 makes it the disk to boot from.
+    `boot_index` 0 makes it the disk to boot from. `shared`: other guests may have it open as well.
     """
 
     volume_id: str
     connection: Connection
     device: str
     read_only: bool = False
+    shared: bool = False
     boot_index: int | None = None
 
 
@@ -118,7 +119,9 @@ class Domain(Struct, frozen=True, kw_only=True):
 
     `memory_mib` in MiB; `root_disk_gib` in GiB, 0 for as large as the image. No `image`: it boots from the disk
     whose `boot_index` is lowest, or from the network. `running` False: it exists, and is left as on or off as
-    it is. `boot_network`: the first NIC boots when no disk does.
+    it is. `boot_network`: the first NIC boots when no disk does. `generation`: when it differs from the one described
+    before, root disk and local disks are made anew at the next start. `rescue`: boot from a disk of this image,
+    with the root disk beside it; that disk is gone at the first start without.
     """
 
     id: str
@@ -138,6 +141,8 @@ class Domain(Struct, frozen=True, kw_only=True):
     vnc: bool = True
     machine: str = "q35"
     cpu_model: str | None = None
+    generation: int = 0
+    rescue: ImageRef | None = None
 
 
 class Observed(Struct, frozen=True, kw_only=True):
@@ -206,7 +211,7 @@ class Hypervisor(Protocol):
     def ensure(self, domain: Domain) -> None:
         """The domain exists as described and runs. Already so: nothing happens.
 
-        Off: it is brought up to date and started. Running: missing disks and NICs are plugged, surplus ones are
+        Off: it is brought up to date and started; paused or suspended: it goes on. Running: missing disks and NICs are plugged, surplus ones are
         unplugged, and the guest's documents are rewritten; what cannot change on a running machine (vCPUs, memory,
         root disk) waits for the next start. NotReady: its image is being fetched. DeviceBusy: the guest has not let
         go of a disk yet. DomainFailed: libvirt or QEMU refuses it for good.
@@ -225,7 +230,16 @@ class Hypervisor(Protocol):
         """The guest is asked (ACPI) to power off; `power` tells when it did. Off or missing: nothing happens."""
 
     def power_off(self, id: str) -> None:
-        """The domain is off, at once, as by pulling the plug. Off or missing: nothing happens."""
+        """The domain is off, at once, as by pulling the plug, and a suspended one's memory is gone. Missing: nothing."""
+
+    def pause(self, id: str) -> None:
+        """The running machine stands still. Already so: nothing happens. DomainMissing: it does not run."""
+
+    def suspend(self, id: str) -> bool:
+        """The machine is off with its memory kept on the host's disk, from where `ensure` has it go on: True.
+
+        False: its memory is being written; ask again. DomainMissing: it is off, and nothing was kept.
+        """
 
     def reset(self, id: str) -> None:
         """The running machine starts again from its firmware, at once. DomainMissing: it does not run."""
@@ -249,6 +263,13 @@ class Hypervisor(Protocol):
         """A point-in-time copy of the attached volume is complete in the qcow2 file `path`: True.
 
         False: it is being copied; ask again with the same arguments. DomainMissing: not attached.
+        """
+
+    def export_disk(self, id: str, image_id: str) -> bool:
+        """A point-in-time copy of the root disk, whole in itself, is an export of this host as qcow2: True.
+
+        False: it is being copied; ask again with the same arguments. Also of a domain that is off. DomainMissing:
+        the host has no such domain. DomainFailed: it has no root disk of its own.
         """
 
     def changes(self, after: str = "", wait: float = 0.0) -> Changes:

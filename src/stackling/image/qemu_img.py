@@ -42,12 +42,25 @@ def create(path: Path, image_format: Format, size: int, backing: tuple[Path, For
     _run(["create", "-q", "-f", image_format, *over, str(path), str(size)], QUICK)
 
 
-def convert(source: Path, source_format: Format, target: Path, target_format: Format) -> None:
+# What the Image API calls otherwise than QEMU, and what makes a file of it that stands alone.
+_AS = {"vhd": ["-O", "vpc"], "vmdk": ["-O", "vmdk", "-o", "subformat=streamOptimized"]}
+
+
+def convert(source: Path, source_format: Format, target: Path, target_format: str) -> None:
     """Copy the content of an image sparsely into a new file without a backing file."""
     # Not through the page cache of the whole host, and no more than one core.
     flags = ["-m", "4", "-W"] if target_format == "raw" else ["-m", "4"]
     _run(
-        ["convert", "-q", *flags, "-f", source_format, "-O", target_format, str(source), str(target)],
+        [
+            "convert",
+            "-q",
+            *flags,
+            "-f",
+            source_format,
+            *_AS.get(target_format, ["-O", target_format]),
+            str(source),
+            str(target),
+        ],
         SLOW,
     )
 

@@ -16,8 +16,10 @@ from stackling.base import ca
 from stackling.compute.driver import Domain, DomainFailed, DomainMissing, HostUnavailable
 from stackling.compute.drivers import remote as remote_hypervisor
 from stackling.compute.drivers.libvirt import LibvirtHypervisor
+from stackling.image import export
 from stackling.image.cache import ImageCache, ImageSource
 from stackling.image.drivers import remote as remote_cache
+from stackling.image.export import ExportedFiles
 from stackling.node.metadata import MetadataService
 from stackling.node.metadata_plugs import MetadataPlugs
 from stackling.node.server import NodeServer
@@ -42,13 +44,16 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
 
 
 class NodeAgent:
-    """Everything that one host does. `hypervisor`, `backend` and `images` are its drivers."""
+    """Everything that one host does. `hypervisor`, `backend`, `images` and `exports` are its drivers."""
 
     def __init__(self, config: NodeConfig, images: ImageSource) -> None:
         cached = config.state_dir / "images"
         self.images = cache = ImageCache(cached, images)
-        self.hypervisor = _Host(config, cache, cached)
-        self.backend = LocalBackend(config.state_dir / "volumes", cache, _Live(self.hypervisor))
+        self.exports = ExportedFiles(config.state_dir / "exports")
+        self.hypervisor = _Host(config, cache, cached, self.exports)
+        self.backend = LocalBackend(
+            config.state_dir / "volumes", cache, _Live(self.hypervisor), exports=self.exports
+        )
 
     def serve(self, host: str, port: int, identity: ca.Identity) -> NodeServer:
         """Offer the drivers over HTTPS to the control plane."""
@@ -56,6 +61,7 @@ class NodeAgent:
             remote_hypervisor.INTERFACE: self.hypervisor,
             remote_backend.INTERFACE: self.backend,
             remote_cache.INTERFACE: self.images,
+            export.INTERFACE: self.exports,
         }
         server = NodeServer(host, port, identity, drivers)
         server.start()
@@ -76,7 +82,7 @@ class NodeAgent:
 class _Host(LibvirtHypervisor):
     """The hypervisor, with the metadata service kept in step: it knows a guest before the guest can ask."""
 
-    def __init__(self, config: NodeConfig, cache: ImageCache, cached: Path) -> None:
+    def __init__(self, config: NodeConfig, cache: ImageCache, cached: Path, exports: ExportedFiles) -> None:
         super().__init__(
             config.state_dir,
             config.run_dir,
@@ -87,6 +93,7 @@ class _Host(LibvirtHypervisor):
             bridge=config.bridge,
             uri=config.libvirt_uri,
             hostname=config.hostname,
+            exports=exports,
         )
         self.metadata = MetadataService(self.password_file)
         for domain in self.descriptions():

@@ -13,6 +13,7 @@ from msgspec import Struct
 from stackling.image.cache import ImageRef
 
 Format = Literal["raw", "qcow2"]
+EXPORT_FORMATS = ("qcow2", "raw", "vdi", "vhd", "vhdx", "vmdk")
 
 
 class BackendUnavailable(Exception):
@@ -123,6 +124,18 @@ class Backend(Protocol):
 
     def remove_snapshot(self, id: str) -> None:
         """The snapshot is gone. Already gone: nothing happens. Volumes made from it stay whole."""
+
+    def reformat(self, id: str, image_format: Format) -> bool:
+        """The volume, which nobody has open, is of that format: True. False: it is being copied; ask again.
+
+        VolumeBusy: a guest has it open.
+        """
+
+    def export(self, id: str, image_id: str, image_format: str) -> bool:
+        """A copy of the volume in that format is an export of this host: True. False: it is being copied; ask again.
+
+        Of a volume in use it is one point in time, as after a power cut. VolumeFailed: no such volume or format.
+        """
 
     def connection(self, id: str) -> Connection:
         """How a hypervisor opens the volume. VolumeFailed: there is none."""

@@ -1,7 +1,10 @@
 """A server's disks as asked for: what is allowed beside what, and which device name each gets."""
 
-from typing import Literal
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct, structs
 
 from stackling.base.db import Row
@@ -23,6 +26,37 @@ class NewDisk(Struct, frozen=True, kw_only=True):
     device: str | None = None
     volume_type: str | None = None
     tag: str | None = None
+
+
+def of_image(properties: Mapping[str, Any]) -> list[NewDisk]:
+    """The disks that an image names in place of data of its own: one made of a server that boots from a volume.
+
+    Raises BadRequest for a mapping that nobody can follow.
+    """
+    try:
+        named = json.loads(properties.get("block_device_mapping") or "[]")
+        return [msgspec.convert(_named(disk), NewDisk) for disk in named if not disk.get("no_device")]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise BadRequest(
+            "Block Device Mapping is Invalid: the image's block_device_mapping is damaged"
+        ) from None
+
+
+def _named(disk: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "source": disk["source_type"],
+        "destination": disk["destination_type"],
+        "source_id": disk.get(f"{disk['source_type']}_id"),
+        "size": disk.get("volume_size"),
+        "delete_on_termination": bool(disk.get("delete_on_termination")),
+        **{name: disk.get(name) for name in ("boot_index", "guest_format", "volume_type")},
+    }
+
+
+def over(mapped: list[NewDisk], asked: list[NewDisk]) -> list[NewDisk]:
+    """What an image names, but for disks that the request itself gives the same place in the order of booting."""
+    given = {d.boot_index for d in asked if d.boot_index is not None and d.boot_index >= 0}
+    return [d for d in mapped if d.boot_index not in given] + asked
 
 
 def root_of(planned: list[NewDisk]) -> NewDisk | None:

@@ -85,9 +85,7 @@ class _Plan(Struct):
     groups: list[str] | None
     nics: list[NicRequest]
     choice: scheduling.Choice
-    resources: dict[str, int]
-    required: list[str]
-    forbidden: list[str]
+    needs: "Needs"
 
 
 def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewServer) -> list[Row]:
@@ -120,7 +118,7 @@ def _check(tx: Tx, cloud: Cloud, caller: Caller, want: NewServer) -> _Plan:
         caller.may("os_compute_api:servers:create:trusted_certs")
     try:
         size = flavor.get(tx, caller, want.flavor_id)
-        image = images.for_boot(tx, cloud, caller, want.image_id) if want.image_id else None
+        image = images.for_boot(tx, cloud, caller, want.image_id, empty=True) if want.image_id else None
         groups = (
             security_groups.resolve(tx, cloud, caller, list(dict.fromkeys(want.security_groups)))
             if want.security_groups
@@ -135,7 +133,8 @@ def _check(tx: Tx, cloud: Cloud, caller: Caller, want: NewServer) -> _Plan:
         except NotFound:
             raise BadRequest("Invalid key_name provided.") from None
     properties = images.properties(tx, image.id) if image is not None else {}
-    plan_disks = disks.plan(want.disks, image)
+    mapped = disks.of_image(properties)
+    plan_disks = disks.plan(disks.over(mapped, want.disks), None if mapped else image)
     _check_image(caller, size, image, plan_disks)
     _check_meta(tx, cloud, caller, want)
     if len(want.tags) > MOST_TAGS:
@@ -147,7 +146,8 @@ def _check(tx: Tx, cloud: Cloud, caller: Caller, want: NewServer) -> _Plan:
             )
         if any(n.fixed_ip for n in want.networks):
             raise BadRequest("Invalid fixed IP Address in server request: several servers can't share one.")
-    resources, required, forbidden = _resources(size, plan_disks)
+    root = disks.root_of(plan_disks)
+    local_root = root is not None and root.destination == "local"
     return _Plan(
         want=want,
         flavor=size,
@@ -158,9 +158,7 @@ def _check(tx: Tx, cloud: Cloud, caller: Caller, want: NewServer) -> _Plan:
         groups=groups,
         nics=_nics(tx, caller, want),
         choice=_choice(tx, cloud, caller, want),
-        resources=resources,
-        required=required,
-        forbidden=forbidden,
+        needs=needs_of(flavor_copy(size), local_root=local_root),
     )
 
 
@@ -209,23 +207,24 @@ def _count(tx: Tx, cloud: Cloud, caller: Caller, plan: _Plan) -> int:
     raise AssertionError("min_count is at most max_count")
 
 
-def _resources(size: Row, planned: list[NewDisk]) -> tuple[dict[str, int], list[str], list[str]]:
-    """(resources, required traits, forbidden traits) that a flavor asks placement for."""
-    root = disks.root_of(planned)
-    disk = (
-        (size.disk_gib if root is not None and root.destination == "local" else 0)
-        + size.ephemeral_gib
-        + -(-size.swap_mib // 1024)
-    )
-    needs = {"VCPU": size.vcpus, "MEMORY_MB": size.ram_mib, "DISK_GB": disk}
-    required: list[str] = []
-    forbidden: list[str] = []
-    for name, value in size.extra_specs.items():
+class Needs(Struct):
+    """What a flavor asks placement for: amounts of resource classes, and traits."""
+
+    resources: dict[str, int]
+    required: list[str]
+    forbidden: list[str]
+
+
+def needs_of(flavor: Mapping[str, Any], *, local_root: bool) -> Needs:
+    """`flavor` as `flavor_copy` makes it; `local_root`: the root disk is on the host, not a volume."""
+    disk = (flavor["disk"] if local_root else 0) + flavor["ephemeral"] + -(-flavor["swap"] // 1024)
+    made = Needs({"VCPU": flavor["vcpus"], "MEMORY_MB": flavor["ram"], "DISK_GB": disk}, [], [])
+    for name, value in flavor["extra_specs"].items():
         if name.startswith("trait:"):
-            (required if value == "required" else forbidden).append(name[6:])
+            (made.required if value == "required" else made.forbidden).append(name[6:])
         elif name.startswith("resources:") and value.isdigit():
-            needs[name[10:]] = int(value)
-    return needs, required, forbidden
+            made.resources[name[10:]] = int(value)
+    return made
 
 
 def _nics(tx: Tx, caller: Caller, want: NewServer) -> list[NicRequest]:
@@ -318,7 +317,11 @@ def _one(tx: Tx, cloud: Cloud, caller: Caller, plan: _Plan, reservation: str, in
         "config_drive": want.config_drive,
         "admin_pass": want.admin_pass if want.config_drive else None,
         "meta": dict(want.meta),
-        "system_meta": {"image": plan.properties, "trusted_certs": want.trusted_certs},
+        "system_meta": {
+            "image": plan.properties,
+            "min_ram": plan.image.min_ram if plan.image is not None else 0,
+            "trusted_certs": want.trusted_certs,
+        },
         "access_ip_v4": want.access_ip_v4,
         "access_ip_v6": want.access_ip_v6,
         "disk_config": want.disk_config,
@@ -360,10 +363,10 @@ def _take(tx: Tx, cloud: Cloud, caller: Caller, plan: _Plan, id: str) -> dict[st
             id,
             caller.project_id or "",
             caller.user_id,
-            resources=plan.resources,
+            resources=plan.needs.resources,
             candidates=found.hosts,
-            required=plan.required,
-            forbidden=plan.forbidden,
+            required=plan.needs.required,
+            forbidden=plan.needs.forbidden,
             weigh=found.weigh,
         )
     except NoHost as e:

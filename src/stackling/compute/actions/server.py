@@ -110,7 +110,33 @@ def reboot(tx: Tx, cloud: Cloud, caller: Caller, id: str, *, hard: bool) -> None
     else:
         require(row, "reboot", "active", task_states=(None,))
     instance_action.record(tx, cloud, caller, row.id, "reboot")
+    state.change(tx, row.id, rescue=None)
     wish(tx, cloud, row, Wanted.RESET if hard else Wanted.REBOOTED)
+
+
+def pause(tx: Tx, cloud: Cloud, caller: Caller, id: str) -> None:
+    _wish_of(tx, cloud, caller, id, "pause", "os-pause-server:pause", "active", Wanted.PAUSED)
+
+
+def unpause(tx: Tx, cloud: Cloud, caller: Caller, id: str) -> None:
+    _wish_of(tx, cloud, caller, id, "unpause", "os-pause-server:unpause", "paused", Wanted.RUNNING)
+
+
+def suspend(tx: Tx, cloud: Cloud, caller: Caller, id: str) -> None:
+    _wish_of(tx, cloud, caller, id, "suspend", "os-suspend-server:suspend", "active", Wanted.SUSPENDED)
+
+
+def resume(tx: Tx, cloud: Cloud, caller: Caller, id: str) -> None:
+    _wish_of(tx, cloud, caller, id, "resume", "os-suspend-server:resume", "suspended", Wanted.RUNNING)
+
+
+def _wish_of(
+    tx: Tx, cloud: Cloud, caller: Caller, id: str, action: str, rule: str, vm_state: str, wanted: Wanted
+) -> None:
+    row = unlocked(tx, caller, id, f"os_compute_api:{rule}")
+    require(row, action, vm_state)
+    instance_action.record(tx, cloud, caller, row.id, action)
+    wish(tx, cloud, row, wanted)
 
 
 def lock(tx: Tx, cloud: Cloud, caller: Caller, id: str, reason: str | None = None) -> None:
@@ -149,9 +175,10 @@ def reset_state(tx: Tx, cloud: Cloud, caller: Caller, id: str, wanted: str) -> N
         )
     instance_action.record(tx, cloud, caller, row.id, "resetState")
     now = cloud.clock.now()
-    columns: dict[str, Any] = {"state": State.ERROR, "updated_at": now, "wished_at": now}
+    columns: dict[str, Any] = {"state": State.ERROR, "task": None, "updated_at": now, "wished_at": now}
+    columns["wanted"] = Wanted.RUNNING
     if wanted == "active":
-        columns |= {"state": State.ACTIVE, "wanted": Wanted.RUNNING, "fault": None, "fault_at": None}
+        columns |= {"state": State.ACTIVE, "rescue": None, "fault": None, "fault_at": None}
         columns["launched_at"] = row.launched_at or now
     state.change(tx, row.id, **columns)
     jobs.start(tx, KIND, row.id, now=now)

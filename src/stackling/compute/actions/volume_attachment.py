@@ -14,7 +14,7 @@ from stackling.compute.state.block_device import Attached, block_device
 from stackling.volume.actions import attachment as attachments
 from stackling.volume.actions import volume as volumes
 
-_STATES = ("active", "stopped", "paused")
+_STATES = ("active", "stopped", "paused", "shelved_offloaded")
 
 
 def of(tx: Tx, caller: Caller, server_id: str, rule: str) -> list[Row]:
@@ -47,18 +47,20 @@ def create(
     devices = state.of(tx, row.id)
     if any(d.volume_id == volume_id for d in devices):
         raise BadRequest(f"Invalid volume: volume {volume_id} already attached")
-    if volume.host is not None and volume.host != row.host:
+    if row.host is not None and volume.host is not None and volume.host != row.host:
         raise BadRequest(
             f"Invalid volume: volume {volume_id} is on host {volume.host} and server {row.id} on {row.host}; a local volume is used on its own host."
         )
     device = next_device({row.root_device, *(d.device for d in devices if d.device)})
     held = attachments.reserve(tx, cloud, caller, volume_id, row.id, device=f"/dev/{device}")
-    attachments.connect(tx, cloud, held.id, host=row.host, device=f"/dev/{device}")
+    shelved = row.host is None  # no guest will say when it has the volume
+    attach = attachments.complete if shelved else attachments.connect
+    attach(tx, cloud, held.id, host=row.host, device=f"/dev/{device}")
     values = {
         "id": ids.uuid4(),
         "server_id": row.id,
         "project_id": row.project_id,
-        "state": Attached.ATTACHING,
+        "state": Attached.ATTACHED if shelved else Attached.ATTACHING,
         "place": max((d.place for d in devices), default=0) + 1,
         "source": "volume",
         "destination": "volume",
@@ -88,6 +90,10 @@ def delete(tx: Tx, cloud: Cloud, caller: Caller, server_id: str, volume_id: str)
     if device.boot_index == 0:
         raise BadRequest("Cannot detach a root device volume")
     if device.state == Attached.DETACHING:
+        return
+    if row.host is None:  # it is shelved: no guest holds the volume
+        attachments.release(tx, cloud, device.attachment_id)
+        tx.execute(sa.delete(block_device).where(block_device.c.id == device.id))
         return
     if device.state == Attached.ATTACHING:
         raise Conflict(f"Volume {volume_id} is being attached to server {row.id}; wait until it is in-use")

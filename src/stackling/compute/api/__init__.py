@@ -13,6 +13,7 @@ from stackling.compute.api import (
     flavor,
     floating_ip,
     host,
+    image,
     instance_action,
     keypair,
     metadata,
@@ -24,6 +25,7 @@ from stackling.compute.api import (
     server_group,
     usage_audit_log,
     version,
+    volume,
 )
 from stackling.compute.api.envelope import envelope
 
@@ -73,6 +75,17 @@ def _routes(cloud: Cloud) -> Iterable[tuple[str, object]]:
     yield "/os-floating-ips", floating_ip.FloatingIps(cloud)
     yield "/os-floating-ips/{id}", floating_ip.FloatingIp(cloud)
     yield "/os-floating-ip-pools", floating_ip.Pools(cloud)
+    yield "/images", image.Images(cloud, detail=False)
+    yield "/images/detail", image.Images(cloud, detail=True)
+    yield "/images/{image_id}", image.Image(cloud)
+    yield "/images/{image_id}/metadata", image.ImageMetadata(cloud)
+    yield "/images/{image_id}/metadata/{key}", image.ImageMetadataItem(cloud)
+    yield "/os-volumes", volume.Volumes(cloud)
+    yield "/os-volumes/detail", volume.Volumes(cloud, "detail")
+    yield "/os-volumes/{volume_id}", volume.Volume(cloud)
+    yield "/os-snapshots", volume.Snapshots(cloud)
+    yield "/os-snapshots/detail", volume.Snapshots(cloud, "detail")
+    yield "/os-snapshots/{snapshot_id}", volume.Snapshot(cloud)
     yield "/os-hosts", physical_host.Hosts(cloud)
     yield "/os-hosts/{hostname}", physical_host.Host(cloud)
     yield "/os-hosts/{hostname}/startup", physical_host.Power(cloud, "start")

@@ -19,6 +19,7 @@ class Links:
         project = f"/{req.context.project_in_path}" if req.context.project_in_path else ""
         base = f"{base_url(req, cloud)}/compute"
         self.versioned, self.bare = f"{base}/v2.1{project}", f"{base}{project}"
+        self.images = f"{base_url(req, cloud)}/image/v2/images"
         self._references: dict[tuple[str, str], dict[str, Any]] = {}
 
     def of(self, kind: str, id: str) -> list[dict[str, str]]:

@@ -1,7 +1,5 @@
 """POST /servers: the body at each microversion, turned into what is wanted."""
 
-import secrets
-import string
 from typing import Annotated, Any, Literal
 
 from falcon import Request, Response
@@ -32,6 +30,7 @@ from stackling.compute.api.body import (
     whole,
 )
 from stackling.compute.api.link import Links
+from stackling.compute.api.remake import new_password
 
 Text = Annotated[str, Meta(max_length=255)]
 
@@ -133,9 +132,7 @@ def create(req: Request, resp: Response, cloud: Cloud) -> None:
     sent = request.server
     if present(sent.personality) and sent.personality:
         raise BadRequest("Personality files are not supported: pass what the guest needs in user_data.")
-    password = or_none(sent.admin_pass) or "".join(
-        secrets.choice(string.ascii_letters + string.digits) for _ in range(12)
-    )
+    password = or_none(sent.admin_pass) or new_password()
     want = _wanted(req, request, password)
     with cloud.db.begin() as tx:
         made = actions.create(tx, cloud, caller(req), want)

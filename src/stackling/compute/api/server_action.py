@@ -7,13 +7,16 @@ from falcon import Request, Response
 from msgspec import UNSET, Meta, Struct
 
 from stackling.base.cloud import Cloud
+from stackling.base.context import Caller
+from stackling.base.db import Tx
 from stackling.base.errors import BadRequest, Conflict, Unavailable, Unsupported
 from stackling.base.microversion import Body, Version
-from stackling.base.rest import caller, convert, json_body, version
-from stackling.compute.actions import interface
+from stackling.base.rest import base_url, caller, convert, json_body, version
+from stackling.compute.actions import interface, server_image, shelf
+from stackling.compute.actions import remake as remakes
 from stackling.compute.actions import server as actions
-from stackling.compute.api import floating_ip
-from stackling.compute.api.body import Name, Unset, Whole, first, or_none, present
+from stackling.compute.api import floating_ip, remake
+from stackling.compute.api.body import Items, Name, Unset, Whole, first, name_of, or_none, present, whole
 from stackling.compute.api.version import only, since
 from stackling.compute.driver import DomainMissing, HostUnavailable, Hypervisor
 
@@ -32,6 +35,22 @@ class Lock(Body, kw_only=True):
     locked_reason: Annotated[str, Meta(min_length=1, max_length=255)] | Unset = UNSET
 
 
+class CreateImage(Body, kw_only=True):
+    name: Name
+    metadata: Items | Unset = UNSET
+
+
+class CreateBackup(Body, kw_only=True):
+    name: Name
+    backup_type: Annotated[str, Meta(max_length=255)]
+    rotation: Whole
+    metadata: Items | Unset = UNSET
+
+
+class Unshelve(Body, kw_only=True):
+    availability_zone: Name
+
+
 class GroupName(Body, kw_only=True):
     name: Name
 
@@ -48,14 +67,14 @@ class Address(Body, kw_only=True):
     address: Annotated[str, Meta(min_length=1, max_length=64)]
 
 
-def _start(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
-    with cloud.db.begin() as tx:
-        actions.start(tx, cloud, caller(req), id)
+def _simple(act: Callable[[Tx, Cloud, Caller, str], None]) -> Act:
+    """The handler of an action without arguments."""
 
+    def handle(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+        with cloud.db.begin() as tx:
+            act(tx, cloud, caller(req), id)
 
-def _stop(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
-    with cloud.db.begin() as tx:
-        actions.stop(tx, cloud, caller(req), id)
+    return handle
 
 
 def _reboot(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
@@ -81,11 +100,6 @@ def _lock(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> No
         reason = or_none(convert(value, Lock).locked_reason)
     with cloud.db.begin() as tx:
         actions.lock(tx, cloud, caller(req), id, reason)
-
-
-def _unlock(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
-    with cloud.db.begin() as tx:
-        actions.unlock(tx, cloud, caller(req), id)
 
 
 def _reset_state(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
@@ -148,6 +162,43 @@ def _console_output(req: Request, resp: Response, cloud: Cloud, id: str, value: 
     resp.status = 200
 
 
+def _create_image(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    want = convert(value, CreateImage)
+    with cloud.db.begin() as tx:
+        image_id = server_image.create(
+            tx, cloud, caller(req), id, name_of(want.name), first(want.metadata) or {}
+        )
+    _made(req, resp, cloud, image_id)
+
+
+def _made(req: Request, resp: Response, cloud: Cloud, image_id: str) -> None:
+    if since(req, "2.45"):
+        resp.media = {"image_id": image_id}
+    else:
+        resp.set_header("Location", f"{base_url(req, cloud)}/image/v2/images/{image_id}")
+
+
+def _create_backup(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    want = convert(value, CreateBackup)
+    backup = server_image.Backup(
+        name=name_of(want.name),
+        kind=want.backup_type,
+        rotation=whole(want.rotation, "rotation"),
+        metadata=first(want.metadata) or {},
+    )
+    with cloud.db.begin() as tx:
+        image_id = server_image.back_up(tx, cloud, caller(req), id, backup)
+    _made(req, resp, cloud, image_id)
+
+
+def _unshelve(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
+    zone = None
+    if value is not None and since(req, "2.77"):
+        zone = convert(value, Unshelve).availability_zone
+    with cloud.db.begin() as tx:
+        shelf.unshelve(tx, cloud, caller(req), id, zone)
+
+
 class Verb(Struct, frozen=True):
     """An action, the rule that guards it, and the microversions that have it."""
 
@@ -165,13 +216,13 @@ def _r(name: str) -> str:
 
 
 VERBS: dict[str, Verb] = {
-    "os-start": Verb(_start, _r("servers:start")),
-    "os-stop": Verb(_stop, _r("servers:stop")),
+    "os-start": Verb(_simple(actions.start), _r("servers:start")),
+    "os-stop": Verb(_simple(actions.stop), _r("servers:stop")),
     "reboot": Verb(_reboot, _r("servers:reboot")),
     "forceDelete": Verb(_force_delete, _r("os-deferred-delete:force")),
     "restore": Verb(_restore, _r("os-deferred-delete:restore")),
     "lock": Verb(_lock, _r("os-lock-server:lock")),
-    "unlock": Verb(_unlock, _r("os-lock-server:unlock")),
+    "unlock": Verb(_simple(actions.unlock), _r("os-lock-server:unlock")),
     "os-resetState": Verb(_reset_state, _r("os-admin-actions:reset_state")),
     "addSecurityGroup": Verb(_add_group, _r("os-security-groups:add")),
     "removeSecurityGroup": Verb(_remove_group, _r("os-security-groups:remove")),
@@ -182,10 +233,8 @@ VERBS: dict[str, Verb] = {
     "os-getConsoleOutput": Verb(_console_output, _r("os-console-output")),
     "changePassword": Verb(None, _r("os-admin-password")),
     "confirmResize": Verb(None, _r("servers:confirm_resize"), states=("resized",)),
-    "createBackup": Verb(None, _r("os-create-backup"), states=("active", "stopped", "paused", "suspended")),
-    "createImage": Verb(
-        None, _r("servers:create_image"), states=("active", "stopped", "paused", "suspended")
-    ),
+    "createBackup": Verb(_create_backup, _r("os-create-backup")),
+    "createImage": Verb(_create_image, _r("servers:create_image")),
     "evacuate": Verb(None, _r("os-evacuate"), states=("active", "stopped", "error")),
     "injectNetworkInfo": Verb(_inject_network_info, _r("os-admin-actions:inject_network_info")),
     "migrate": Verb(None, _r("os-migrate-server:migrate"), states=("active", "stopped")),
@@ -193,19 +242,19 @@ VERBS: dict[str, Verb] = {
     "os-getSerialConsole": Verb(None, _r("os-remote-consoles"), last="2.5"),
     "os-getVNCConsole": Verb(None, _r("os-remote-consoles"), last="2.5"),
     "os-migrateLive": Verb(None, _r("os-migrate-server:migrate_live"), states=("active", "paused")),
-    "pause": Verb(None, _r("os-pause-server:pause"), states=("active",)),
-    "rebuild": Verb(None, _r("servers:rebuild"), states=("active", "stopped", "error")),
-    "rescue": Verb(None, _r("os-rescue"), states=("active", "stopped", "error")),
+    "pause": Verb(_simple(actions.pause), _r("os-pause-server:pause")),
+    "rebuild": Verb(remake.rebuild, _r("servers:rebuild")),
+    "rescue": Verb(remake.rescue, _r("os-rescue")),
     "resize": Verb(None, _r("servers:resize"), states=("active", "stopped")),
-    "resume": Verb(None, _r("os-suspend-server:resume"), states=("suspended",)),
+    "resume": Verb(_simple(actions.resume), _r("os-suspend-server:resume")),
     "revertResize": Verb(None, _r("servers:revert_resize"), states=("resized",)),
-    "shelve": Verb(None, _r("os-shelve:shelve"), states=("active", "stopped", "paused", "suspended")),
-    "shelveOffload": Verb(None, _r("os-shelve:shelve_offload"), states=("shelved",)),
-    "suspend": Verb(None, _r("os-suspend-server:suspend"), states=("active",)),
+    "shelve": Verb(_simple(shelf.shelve), _r("os-shelve:shelve")),
+    "shelveOffload": Verb(_simple(shelf.offload), _r("os-shelve:shelve_offload")),
+    "suspend": Verb(_simple(actions.suspend), _r("os-suspend-server:suspend")),
     "trigger_crash_dump": Verb(None, _r("servers:trigger_crash_dump"), first="2.17"),
-    "unpause": Verb(None, _r("os-pause-server:unpause"), states=("paused",)),
-    "unrescue": Verb(None, _r("os-unrescue"), states=("rescued",)),
-    "unshelve": Verb(None, _r("os-shelve:unshelve"), states=("shelved", "shelved_offloaded")),
+    "unpause": Verb(_simple(actions.unpause), _r("os-pause-server:unpause")),
+    "unrescue": Verb(_simple(remakes.unrescue), _r("os-unrescue")),
+    "unshelve": Verb(_unshelve, _r("os-shelve:unshelve")),
 }
 
 

@@ -32,6 +32,7 @@ TCG_CACHE_MIB = 32
 TCG_CPU = "Nehalem"
 BOOT_LAST = 99
 CONFIG_DRIVE_DEVICE = "vdz"
+RESCUED_DEVICE = "vdy"  # the root disk of a domain that is being rescued
 
 ET.register_namespace("stackling", NAMESPACE)
 
@@ -42,6 +43,9 @@ class Files(Struct, frozen=True, kw_only=True):
     root: Path
     base: Path | None
     base_format: Literal["qcow2", "raw"]
+    rescue: Path | None = None
+    rescue_base: Path | None = None
+    rescue_format: Literal["qcow2", "raw"] = "qcow2"
     local: dict[str, Path]
     config_drive: Path | None
     console_socket: Path
@@ -74,8 +78,12 @@ def domain_xml(domain: Domain, files: Files, accel: Literal["kvm", "tcg"], bridg
         for index in range(ROOT_PORTS):
             ET.SubElement(devices, "controller", type="pci", model="pcie-root-port", index=str(index + 1))
     ET.SubElement(devices, "controller", type="usb", model="none")
+    if files.rescue is not None:
+        # In the root disk's place, so that a rescue system finds itself first even if both are of one image.
+        devices.append(_overlay(files.rescue, files.rescue_base, files.rescue_format, domain.root_device))
     if domain.image is not None:
-        devices.append(_root_disk(domain, files))
+        device = RESCUED_DEVICE if files.rescue is not None else domain.root_device
+        devices.append(_overlay(files.root, files.base, files.base_format, device))
     for local in domain.local_disks:
         devices.append(_local_disk(local, files.local[local.device]))
     for disk in domain.disks:
@@ -94,8 +102,9 @@ def check(domain: Domain) -> None:
     """What becomes part of a path or of the XML is what it claims to be. DomainFailed: it is not."""
     for id in (domain.id, *(disk.volume_id for disk in domain.disks), *(nic.port_id for nic in domain.nics)):
         check_id(id)
-    if domain.image is not None:
-        check_id(domain.image.id)
+    for image in (domain.image, domain.rescue):
+        if image is not None:
+            check_id(image.id)
     devices = [disk.device for disk in domain.disks] + [disk.device for disk in domain.local_disks]
     for device in (domain.root_device, *devices):
         if not (device.isalnum() and device.isascii() and len(device) <= 8):
@@ -110,6 +119,8 @@ def disk_element(disk: Disk) -> ET.Element:
     ET.SubElement(element, "backingStore")
     if disk.read_only:
         ET.SubElement(element, "readonly")
+    if disk.shared:
+        ET.SubElement(element, "shareable")
     _text(element, "serial", disk.volume_id)
     if disk.boot_index is not None:
         ET.SubElement(element, "boot", order=str(disk.boot_index + 2))
@@ -194,19 +205,20 @@ def _cpu(root: ET.Element, domain: Domain, accel: str) -> None:
     ET.SubElement(cpu, "topology", sockets=str(domain.vcpus), cores="1", threads="1")
 
 
-def _root_disk(domain: Domain, files: Files) -> ET.Element:
-    element = _file_disk(str(files.root), "qcow2", domain.root_device)
-    if files.base is None:
+def _overlay(path: Path, base: Path | None, base_format: str, device: str) -> ET.Element:
+    element = _file_disk(str(path), "qcow2", device)
+    if base is None:
         ET.SubElement(element, "backingStore")
     else:
         # The chain is written out, so that nothing is ever probed.
         backing = ET.SubElement(element, "backingStore", type="file")
-        ET.SubElement(backing, "format", type=files.base_format)
-        source = ET.SubElement(backing, "source", file=str(files.base))
+        ET.SubElement(backing, "format", type=base_format)
+        source = ET.SubElement(backing, "source", file=str(base))
         # The base is everyone's: QEMU's user may read it, but must not come to own it.
         ET.SubElement(source, "seclabel", model="dac", relabel="no")
         ET.SubElement(backing, "backingStore")
-    ET.SubElement(element, "boot", order="1")
+    if device != RESCUED_DEVICE:
+        ET.SubElement(element, "boot", order="1")
     return element
 
 

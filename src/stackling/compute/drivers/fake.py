@@ -30,6 +30,7 @@ from stackling.compute.driver import (
 )
 from stackling.compute.drivers.feed import Feed
 from stackling.image.cache import ImageRef
+from stackling.image.export import FakeExports
 
 PortHook = Callable[[str], None]
 
@@ -46,6 +47,7 @@ class _Machine:
     starts: int = 0
     log: str = ""
     password: str = ""
+    suspended: bool = False
 
 
 class FakeHypervisor:
@@ -66,6 +68,7 @@ class FakeHypervisor:
         disk_gib: int = 10_000,
         on_plug: PortHook | None = None,
         on_unplug: PortHook | None = None,
+        exports: FakeExports | None = None,
     ) -> None:
         self.down = False
         self.deaf = False
@@ -77,6 +80,7 @@ class FakeHypervisor:
         self.images: dict[str, int] = {}  # sizes in bytes by id
         self.calls: list[str] = []
         self.copies: dict[str, int] = {}
+        self.exports = exports or FakeExports()
         self.capacity = HostInfo(
             hostname=hostname,
             vcpus=vcpus,
@@ -156,8 +160,9 @@ class FakeHypervisor:
     def ensure(self, domain: Domain) -> None:
         with self._call("ensure"):
             check_id(domain.id)
-            if domain.image is not None and not self._fetched(domain.image):
-                raise NotReady(f"Image {domain.image.id} is being fetched")
+            for image in (domain.image, domain.rescue):
+                if image is not None and not self._fetched(image):
+                    raise NotReady(f"Image {image.id} is being fetched")
             machine = self._machines.get(domain.id)
             if machine is None:
                 machine = self._machines[domain.id] = _Machine(domain, Power.OFF, {}, {}, Stopped.ASKED)
@@ -167,10 +172,12 @@ class FakeHypervisor:
                 machine.disks = {disk.volume_id: disk for disk in domain.disks}
                 machine.nics = {nic.port_id: nic for nic in domain.nics}
                 return
+            goes_on = machine.suspended or machine.power is Power.PAUSED
             self._plug(machine, hot=on)
-            if not on:
-                machine.power, machine.stopped = Power.ON, None
-                self._started(machine)
+            if not on and domain.running:
+                machine.power, machine.stopped, machine.suspended = Power.ON, None, False
+                if not goes_on:
+                    self._started(machine)
         if not on:
             self._feed.tell(domain.id, Power.ON)
 
@@ -212,10 +219,31 @@ class FakeHypervisor:
     def power_off(self, id: str) -> None:
         with self._call("power_off"):
             machine = self._machines.get(check_id(id))
+            if machine is not None:
+                machine.suspended = False
             if machine is None or machine.power is Power.OFF:
                 return
             self._stop(machine, Stopped.ASKED)
         self._feed.tell(id, Power.OFF)
+
+    def pause(self, id: str) -> None:
+        with self._call("pause"):
+            self._running(id).power = Power.PAUSED
+        self._feed.tell(id, Power.PAUSED)
+
+    def suspend(self, id: str) -> bool:
+        with self._call("suspend"):
+            machine = self._machines.get(check_id(id))
+            if machine is not None and machine.suspended:
+                return True
+            machine = self._running(id)
+            if self.slow_copy > 0:
+                self.slow_copy -= 1
+                return False
+            self._stop(machine, Stopped.ASKED)
+            machine.suspended = True
+        self._feed.tell(id, Power.OFF)
+        return True
 
     def reset(self, id: str) -> None:
         with self._call("reset"):
@@ -254,6 +282,19 @@ class FakeHypervisor:
             self._disk(id, volume_id)
             asked = self.copies[path] = self.copies.get(path, 0) + 1
             return asked > self.slow_copy
+
+    def export_disk(self, id: str, image_id: str) -> bool:
+        with self._call("export_disk"):
+            machine = self._machines.get(check_id(id))
+            if machine is None:
+                raise DomainMissing(f"No domain {id} on {self.capacity.hostname}")
+            if machine.domain.image is None:
+                raise DomainFailed(f"Domain {id} has no root disk of its own")
+            if self.slow_copy > 0:
+                self.slow_copy -= 1
+                return False
+            self.exports.make(image_id, "qcow2")
+            return True
 
     def changes(self, after: str = "", wait: float = 0.0) -> Changes:
         with self._call("changes", changes=False):

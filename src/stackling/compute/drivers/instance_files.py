@@ -3,7 +3,7 @@
 <state>/images/<image id>                base images, see `image.cache`
 <state>/instances/<domain id>/           0711: QEMU's user passes through, others see no names
     domain.json                          the description, 0600: it holds user data
-    root.qcow2  disk.vdb  config.iso
+    root.qcow2  rescue.qcow2  disk.vdb  config.iso
     console.log  password  stopped
 <run>/instances/<domain id>/             console.sock, agent.sock
 """
@@ -79,6 +79,9 @@ class InstanceFiles:
             root=here / "root.qcow2",
             base=self._images / domain.image.id if domain.image else None,
             base_format=domain.image.format if domain.image else "qcow2",
+            rescue=here / "rescue.qcow2" if domain.rescue else None,
+            rescue_base=self._images / domain.rescue.id if domain.rescue else None,
+            rescue_format=domain.rescue.format if domain.rescue else "qcow2",
             local={disk.device: here / f"disk.{disk.device}" for disk in domain.local_disks},
             config_drive=here / "config.iso" if domain.config_drive else None,
             console_socket=run / "console.sock",
@@ -95,7 +98,11 @@ class InstanceFiles:
         self._directory(domain.id)
         try:
             if domain.image is not None:
-                self._root_disk(domain, domain.image, files)
+                self._overlay(files.root, domain.image, domain.root_disk_gib * GIB)
+            if files.rescue is not None and domain.rescue is not None:
+                self._overlay(files.rescue, domain.rescue, domain.root_disk_gib * GIB)
+            else:
+                (self._of(domain.id) / "rescue.qcow2").unlink(missing_ok=True)
             for disk in domain.local_disks:
                 self._local_disk(disk, files.local[disk.device])
         except qemu_img.FileLocked as error:
@@ -117,6 +124,19 @@ class InstanceFiles:
             if entry.name != "domain.json":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
         shutil.rmtree(here, ignore_errors=True)
+
+    def copy_root(self, root: Path, target: Path, part: Path) -> None:
+        """A copy of the root disk of a domain that is off, without its backing file.
+
+        HostUnavailable: it was switched on meanwhile, or the disk is full.
+        """
+        try:
+            part.unlink(missing_ok=True)
+            qemu_img.convert(root, "qcow2", part, "qcow2")
+            part.chmod(0o600)
+            part.rename(target)
+        except (qemu_img.QemuImgFailed, OSError) as error:
+            raise HostUnavailable(f"The disk could not be copied: {error}") from error
 
     def console_log(self, id: str) -> str | None:
         """The end of the serial console's log, also across its last rotation; None when there is none."""
@@ -162,17 +182,23 @@ class InstanceFiles:
             directory.mkdir(parents=True, exist_ok=True)
             directory.chmod(0o711)
 
-    def _root_disk(self, domain: Domain, image: ImageRef, files: Files) -> None:
-        size = max(domain.root_disk_gib * GIB, image.virtual_size)
-        if files.root.exists():
-            if qcow2_size(files.root) < size:
-                qemu_img.resize(files.root, "qcow2", size)
+    def forget_disks(self, id: str) -> None:
+        """The disks that live and die with the domain are gone; the next start makes them anew."""
+        for file in (self._of(id) / "root.qcow2", *self._of(id).glob("disk.*")):
+            file.unlink(missing_ok=True)
+
+    def _overlay(self, file: Path, image: ImageRef, least: int) -> None:
+        """A disk on top of the image, of at least `least` bytes."""
+        size = max(least, image.virtual_size)
+        if file.exists():
+            if qcow2_size(file) < size:
+                qemu_img.resize(file, "qcow2", size)
             return
-        part = files.root.with_suffix(".part")
+        part = file.with_suffix(".part")
         part.unlink(missing_ok=True)
         qemu_img.create(part, "qcow2", size, backing=(self._images / image.id, image.format))
         part.chmod(0o600)
-        part.rename(files.root)
+        part.rename(file)
 
     def _local_disk(self, disk: LocalDisk, path: Path) -> None:
         if path.exists():

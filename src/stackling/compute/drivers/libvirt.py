@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import libvirt
+import msgspec
 import structlog
 
 from stackling.base.background import Background
@@ -41,6 +42,7 @@ from stackling.compute.driver import (
     last_lines,
 )
 from stackling.compute.drivers.domain_xml import (
+    RESCUED_DEVICE,
     check,
     devices_of,
     disk_element,
@@ -53,6 +55,7 @@ from stackling.compute.drivers.instance_files import GIB, InstanceFiles
 from stackling.compute.drivers.libvirt_connection import LibvirtConnection
 from stackling.compute.drivers.libvirt_devices import POLL_SECONDS, copy_disk, plug, unless_so_already, unplug
 from stackling.image.cache import ImageCache, ImageDamaged, ImageRef
+from stackling.image.export import ExportedFiles
 
 log = structlog.get_logger(__name__)
 
@@ -101,8 +104,10 @@ class LibvirtHypervisor:
         bridge: str | None = "br-int",
         uri: str = "qemu:///system",
         hostname: str | None = None,
+        exports: ExportedFiles | None = None,
     ) -> None:
         self._state_dir = state_dir
+        self._exports = exports or ExportedFiles(state_dir / "exports")
         self._images = images
         self._files = InstanceFiles(state_dir, run_dir, images_dir)
         self._accel: Literal["kvm", "tcg"] = accel
@@ -248,6 +253,30 @@ class LibvirtHypervisor:
             if found is not None and found.isActive():
                 self._files.mark_stopped(id, Stopped.ASKED)
                 unless_so_already(found.destroy)
+            if found is not None and found.hasManagedSaveImage():
+                found.managedSaveRemove()
+
+    def pause(self, id: str) -> None:
+        with self._locks[check_id(id)], self._asking("Pausing"):
+            found = self._running(id)
+            if found.state()[0] != libvirt.VIR_DOMAIN_PAUSED:
+                unless_so_already(found.suspend)
+
+    def suspend(self, id: str) -> bool:
+        with self._locks[check_id(id)], self._asking("Suspending"):
+            found = self._find(id)
+            if found is not None and not found.isActive() and found.hasManagedSaveImage():
+                return True
+            found = self._running(id)
+            self._files.mark_stopped(id, Stopped.ASKED)
+            return self._copies.run(f"suspend-{id}", lambda: self._save(found))
+
+    def _save(self, found: libvirt.virDomain) -> None:
+        try:
+            unless_so_already(found.managedSave)
+        except libvirt.libvirtError:
+            self._files.mark_stopped(found.UUIDString(), None)
+            raise
 
     def reset(self, id: str) -> None:
         with self._locks[check_id(id)], self._asking("Resetting"):
@@ -268,6 +297,22 @@ class LibvirtHypervisor:
             found = self._running(id)
             device = self._target(found, volume_id)
             return self._copies.run(target.name, lambda: copy_disk(found, device, target))
+
+    def export_disk(self, id: str, image_id: str) -> bool:
+        target, part = self._exports.path(check_id(image_id)), self._exports.part(image_id)
+        if target.exists() and image_id not in self._copies.running():
+            return True
+        with self._asking(f"Copying the disk of domain {check_id(id)}"):
+            domain, found = self._files.description(id), self._find(id)
+            if domain is None or found is None:
+                raise DomainMissing(f"Domain {id} is not on {self._hostname}")
+            root = self._files.files(domain).root
+            if domain.image is None or not root.exists():
+                raise DomainFailed(f"Domain {id} has no root disk of its own")
+            if found.isActive():
+                device = RESCUED_DEVICE if domain.rescue else domain.root_device
+                return self._copies.run(image_id, lambda: copy_disk(found, device, target, part))
+            return self._copies.run(image_id, lambda: self._files.copy_root(root, target, part))
 
     # inside
 
@@ -342,11 +387,14 @@ class LibvirtHypervisor:
         """The domain is off or unknown: make its files, define it, start it."""
         before = self._files.description(domain.id)
         renew = before is None or before.guest_data != domain.guest_data
+        if before is not None and before.generation != domain.generation:
+            self._files.forget_disks(domain.id)  # before it is described as made anew
         # Described first, so that the image is in use before it is there, and not collected in between.
         with self._images.lock:
             self._files.describe(domain)
-        if domain.image is not None and not self.ensure_image(domain.image):
-            raise NotReady(f"Image {domain.image.id} is being fetched")
+        for image in (domain.image, domain.rescue):
+            if image is not None and not self.ensure_image(image):
+                raise NotReady(f"Image {image.id} is being fetched")
         files = self._files.prepare(domain, renew_config_drive=renew)
         with self._asking("libvirt did not take the server's definition"):
             found = self._libvirt.get().defineXML(domain_xml(domain, files, self._accel, self._bridge))
@@ -388,7 +436,11 @@ class LibvirtHypervisor:
                         raise
         if found.state()[0] == libvirt.VIR_DOMAIN_PAUSED and domain.running:
             unless_so_already(found.resume)
-        if self._files.description(domain.id) != domain:
+        before = self._files.description(domain.id)
+        if before is not None and before.generation != domain.generation:
+            # Its disks are still the old ones: that they are to be made anew must not be forgotten.
+            domain = msgspec.structs.replace(domain, generation=before.generation, image=before.image)
+        if before != domain:
             xml = domain_xml(domain, self._files.files(domain), self._accel, self._bridge)
             self._libvirt.get().defineXML(xml)
             self._files.describe(domain)

@@ -48,11 +48,11 @@ def unplug(found: libvirt.virDomain, surplus: list[ET.Element]) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def copy_disk(found: libvirt.virDomain, device: str, target: Path) -> None:
+def copy_disk(found: libvirt.virDomain, device: str, target: Path, part: Path | None = None) -> None:
     """A push backup: what the disk held at the moment of the call, whatever the guest writes meanwhile."""
     if target.exists():
         return
-    part = target.with_name(target.name + ".part")
+    part = part or target.with_name(target.name + ".part")
     try:
         part.unlink(missing_ok=True)
         found.backupBegin(_backup_xml(found.XMLDesc(0), device, part), None)

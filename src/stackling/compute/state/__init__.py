@@ -10,6 +10,7 @@ from stackling.compute.state import (
     nic,
     server,
     server_group,
+    server_image,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "nic",
     "server",
     "server_group",
+    "server_image",
 ]

@@ -20,6 +20,23 @@ class State(enum.StrEnum):
     RESETTING = "resetting"  # a hard reboot: is being switched off
     RESTARTING = "restarting"  # a reboot's second half: is being switched on again
     STOPPING = "stopping"  # the guest was asked to power off
+    PAUSING = "pausing"
+    PAUSED = "paused"  # stands still
+    UNPAUSING = "unpausing"
+    SUSPENDING = "suspending"  # its memory is being written to its host's disk
+    SUSPENDED = "suspended"  # is off, with its memory kept
+    RESUMING = "resuming"
+    REBUILDING = "rebuilding"  # is being switched off, to have its disks made anew
+    RESPAWNING = "respawning"  # is being switched on with new disks
+    RESCUING = "rescuing"  # is being switched off, to boot from another image
+    RESCUE_BOOTING = "rescue_booting"
+    RESCUED = "rescued"  # runs from another image, its own disk beside it
+    UNRESCUING = "unrescuing"  # is being switched off, to boot from its own disk again
+    UNRESCUE_BOOTING = "unrescue_booting"
+    SHELVING = "shelving"  # is switched off, and its disk becomes an image
+    OFFLOADING = "offloading"  # its host is being freed of it
+    SHELVED_OFFLOADED = "shelved_offloaded"  # is on no host
+    UNSHELVING = "unshelving"  # is being made on a host again
     STOPPED = "stopped"  # is off, because its owner or its guest wanted that
     STARTING = "starting"  # is being switched on
     CLEANING = "cleaning"  # could not be built; what it held is given back
@@ -35,6 +52,11 @@ class Wanted(enum.StrEnum):
     STOPPED = "stopped"
     REBOOTED = "rebooted"
     RESET = "reset"
+    PAUSED = "paused"
+    SUSPENDED = "suspended"
+    REBUILT = "rebuilt"
+    RESCUED = "rescued"
+    SHELVED = "shelved"
     DELETED = "deleted"
 
 
@@ -54,6 +76,9 @@ server = Table(
     Column("requested_host", String(255)),
     Column("image_id", String(36)),  # null: boots from a volume
     Column("image", JSON),  # ImageRef, a copy: the image may go while servers made from it stay
+    Column("generation", Integer, nullable=False, default=0),  # how often its disks were made anew
+    Column("shelf", String(36)),  # the image that keeps its disk while it is shelved
+    Column("rescue", JSON),  # ImageRef that it boots from while it is rescued
     Column("flavor_id", String(255), nullable=False),
     Column("flavor", JSON, nullable=False),  # a copy: the flavor may change or go
     Column("key_name", String(255)),
@@ -75,6 +100,9 @@ server = Table(
     Column("root_device", String(64), nullable=False),
     Column("hints", JSON, nullable=False),
     Column("group_id", String(36), index=True),
+    Column(
+        "task", String(32)
+    ),  # what is done to it besides, such as image_snapshot; none may begin meanwhile
     Column("power", String(16)),  # as last seen on the host
     Column("fault", JSON),  # {"code", "message", "details"}
     Column("fault_at", DateTime),

@@ -5,7 +5,7 @@ The documents for the guest follow the published formats of the OpenStack metada
 
 import base64
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -25,13 +25,14 @@ def domain(
     plugs: list[Plug],
     tags: Mapping[str, str | None],
     connections: Mapping[str, Connection],
+    shared: Collection[str] = (),
     zone: str,
     running: bool = True,
 ) -> Domain:
     """A server as its host should have it.
 
     `devices` and `plugs` are those wanted on it, in order; `tags` the device tags by port id; `connections` how to
-    open each volume, by its id. `running` False: only prepare it.
+    open each volume, by its id, and `shared` those that others may have open. `running` False: only prepare it.
     """
     flavor = row.flavor
     volumes = [d for d in devices if d.destination == "volume" and d.state != Attached.DETACHING]
@@ -49,6 +50,7 @@ def domain(
                 volume_id=d.volume_id,
                 connection=connections[d.volume_id],
                 device=d.device,
+                shared=d.volume_id in shared,
                 boot_index=d.boot_index if (d.boot_index or 0) >= 0 else None,
             )
             for d in volumes
@@ -57,6 +59,8 @@ def domain(
         guest_data=guest_data(row, devices=devices, plugs=plugs, tags=tags, zone=zone),
         config_drive=row.config_drive,
         running=running,
+        generation=row.generation,
+        rescue=msgspec.convert(row.rescue, ImageRef) if row.rescue else None,
     )
 
 

@@ -30,6 +30,7 @@ class Holdings(Struct):
     plugs: list[Plug]
     zone: str
     backends: dict[str, str]  # volume id → the backend's host
+    shared: set[str]  # ids of volumes that several servers may have
 
     @property
     def wanted_plugs(self) -> list[Plug]:
@@ -58,11 +59,13 @@ class Holdings(Struct):
 
 
 def of(tx: Tx, cloud: Cloud, row: Row) -> Holdings:
-    devices, backends = [], {}
+    devices, backends, shared = [], {}, set()
     for device in block_device.of(tx, row.id):
         if device.volume_id:
             try:
                 backends[device.volume_id] = attachments.backend_of(tx, device.volume_id)
+                if attachments.is_shared(tx, device.volume_id):
+                    shared.add(device.volume_id)
             except (NotFound, BadRequest):
                 if device.state != Attached.DETACHING:
                     continue  # an admin deleted the volume by force: the guest loses it
@@ -73,6 +76,7 @@ def of(tx: Tx, cloud: Cloud, row: Row) -> Holdings:
         plugs=ports.plugs(tx, row.id),
         zone=aggregate.zones(tx, cloud.config.compute.availability_zone).of(row.host),
         backends=backends,
+        shared=shared,
     )
 
 
@@ -88,6 +92,7 @@ def describe(cloud: Cloud, row: Row, held: Holdings, *, running: bool = True) ->
             d.volume_id: cloud.driver(Backend, held.backends[d.volume_id]).connection(d.volume_id)
             for d in wanted
         },
+        shared=held.shared,
         zone=held.zone,
         running=running,
     )

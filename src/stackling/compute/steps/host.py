@@ -93,14 +93,15 @@ def keep(tx: Tx, cloud: Cloud, hostname: str, info: HostInfo) -> None:
 
 def _strays(tx: Tx, hostname: str, seen: dict[str, Observed]) -> list[Any]:
     """The servers whose domain does not do what their row says."""
-    resting = (State.ACTIVE, State.STOPPED)
+    runs = (State.ACTIVE, State.PAUSED, State.RESCUED)
+    resting = (*runs, State.STOPPED)
     query = sa.select(server.c.id, server.c.state, server.c.power).where(
         server.c.host == hostname, live, server.c.state.in_(resting)
     )
     found = []
     for row in tx.execute(query):
         power = seen[row.id].power if row.id in seen else None
-        if (row.state == State.ACTIVE) != (power in (Power.ON, Power.PAUSED)) or (
+        if (row.state in runs) != (power in (Power.ON, Power.PAUSED)) or (
             power is not None and power != row.power
         ):
             if row.state == State.STOPPED and power is None:

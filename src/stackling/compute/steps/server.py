@@ -13,20 +13,25 @@ from stackling.base.db import Row, Tx
 from stackling.base.errors import NotFound, Unavailable
 from stackling.base.jobs import Machine, Outcome, Step, Wait, done, move, settle, wait
 from stackling.compute.actions import instance_action
-from stackling.compute.driver import DomainFailed, HostUnavailable, Hypervisor, Power, Stopped
+from stackling.compute.driver import DomainFailed, DomainMissing, HostUnavailable, Hypervisor, Power, Stopped
 from stackling.compute.state import block_device
 from stackling.compute.state.server import State, Wanted, server
 from stackling.compute.steps import holdings
 from stackling.compute.steps.holdings import Holdings
+from stackling.image.actions import data
+from stackling.image.actions import image as images
+from stackling.image.export import Exports, ExportUnavailable
+from stackling.placement.actions import allocation
 from stackling.volume.actions import attachment as attachments
 from stackling.volume.actions import volume as volumes
 from stackling.volume.driver import BackendUnavailable, VolumeFailed
 
 machine = Machine("compute.server", server)
 
-_LATER = (HostUnavailable, BackendUnavailable, Unavailable)
+_LATER = (HostUnavailable, BackendUnavailable, ExportUnavailable, Unavailable)
 _NEVER = (DomainFailed, VolumeFailed)
 _AGAIN = 2.0  # seconds between two looks when nobody will wake us
+_COPY = 6 * 3600  # seconds that copying a disk into an image may take
 _AWAY = 10.0  # … when a host does not answer
 
 
@@ -43,7 +48,7 @@ def _patient(fn: Step) -> Step:
             return _fail(row, cloud, str(e))
         except _LATER as e:
             outcome = wait(_AGAIN, _says(e))
-        limit = cloud.config.compute.boot_timeout
+        limit = cloud.config.compute.boot_timeout if row.state != State.SHELVING else _COPY
         if isinstance(outcome, Wait) and cloud.clock.now() - row.wished_at > timedelta(seconds=limit):
             return _fail(row, cloud, f"Not done within {limit} seconds: {outcome.why}")
         return outcome
@@ -71,8 +76,15 @@ def _fail(row: Row, cloud: Cloud, why: str) -> Outcome:
     }
     never_ran = row.state in (State.BUILDING, State.SPAWNING)
 
+    if row.state == State.SHELVING:
+        columns["shelf"] = None
+
     def then(tx: Tx) -> None:
         instance_action.finish(tx, cloud, row.id, row.host, error=message)
+        # What failed is not tried again until its owner asks.
+        _grant(tx, row, Wanted.PAUSED, Wanted.SUSPENDED, Wanted.REBUILT, Wanted.RESCUED, Wanted.SHELVED)
+        if row.state == State.SHELVING and row.shelf:
+            images.forget(tx, cloud, row.shelf)
 
     return (
         move(State.CLEANING, then=then, **columns) if never_ran else settle(State.ERROR, then=then, **columns)
@@ -127,7 +139,11 @@ def build(row: Row, cloud: Cloud) -> Outcome:
     return move(State.SPAWNING)
 
 
-@machine.step(State.SPAWNING, State.STARTING, State.RESTARTING, within=None)
+@machine.step(
+    *(State.SPAWNING, State.STARTING, State.RESTARTING, State.UNPAUSING, State.RESUMING),
+    *(State.RESPAWNING, State.RESCUE_BOOTING, State.UNRESCUE_BOOTING, State.UNSHELVING),
+    within=None,
+)
 @_patient
 def switch_on(row: Row, cloud: Cloud) -> Outcome:
     """The domain is there, runs, and its ports are up."""
@@ -147,16 +163,20 @@ def switch_on(row: Row, cloud: Cloud) -> Outcome:
     def then(tx: Tx) -> None:
         holdings.settle(tx, cloud, row, held)
         instance_action.finish(tx, cloud, row.id, row.host)
+        if row.shelf:
+            images.forget(tx, cloud, row.shelf)  # its host keeps what it stands on
 
     columns: dict[str, Any] = {
         "power": Power.ON,
+        "shelf": None,
         "fault": None,
         "fault_at": None,
         "launched_at": row.launched_at or now,
     }
     if row.launched_at is not None:
         columns["admin_pass"] = None  # the first boot has read it
-    return settle(State.ACTIVE, then=then, **columns)
+    # There may be a newer wish, or one that what was done now was only the first half of.
+    return move(State.RESCUED if row.state == State.RESCUE_BOOTING else State.ACTIVE, then=then, **columns)
 
 
 # -- running -----------------------------------------------------------------------------------------------------------
@@ -174,6 +194,12 @@ def active(row: Row, cloud: Cloud) -> Outcome:
             return move(State.REBOOTING, then=lambda tx: _grant(tx, row, Wanted.REBOOTED))
         case Wanted.RESET:
             return move(State.RESETTING, then=lambda tx: _grant(tx, row, Wanted.RESET))
+        case Wanted.PAUSED:
+            return move(State.PAUSING)
+        case Wanted.SUSPENDED:
+            return move(State.SUSPENDING)
+        case Wanted.REBUILT | Wanted.RESCUED | Wanted.SHELVED:
+            return move(_REMADE[row.wanted])
     try:
         hypervisor = cloud.driver(Hypervisor, row.host)
         power = hypervisor.power(row.id)
@@ -194,14 +220,17 @@ def _found_off(row: Row, cloud: Cloud, power: Power | None, hypervisor: Hypervis
 
         def then(tx: Tx) -> None:
             instance_action.record(tx, cloud, None, row.id, "start")
+            _grant(tx, row, Wanted.PAUSED)  # its memory is lost, so there is nothing left to keep still
             tx.execute(sa.update(server).where(server.c.id == row.id).values(wished_at=now))
 
+        if row.state == State.RESCUED:
+            return move(State.RESCUE_BOOTING, then=then, power=Power.OFF)
         return move(State.STARTING, then=then, power=Power.OFF)
 
     def stopped(tx: Tx) -> None:
         instance_action.record(tx, cloud, None, row.id, "stop")
         instance_action.finish(tx, cloud, row.id, row.host, "stop")
-        _grant(tx, row, Wanted.RUNNING, now_wanted=Wanted.STOPPED)
+        _grant(tx, row, Wanted.RUNNING, Wanted.PAUSED, now_wanted=Wanted.STOPPED)
 
     return settle(State.STOPPED, then=stopped, power=seen.power)
 
@@ -254,12 +283,34 @@ def shut_down_to_reboot(row: Row, cloud: Cloud) -> Outcome:
     return _shut_down(row, cloud) or move(State.RESTARTING)
 
 
-@machine.step(State.RESETTING, within=None)
+# Where a wish leads that begins with switching off, and where those go on from there that cut the power.
+_REMADE = {
+    Wanted.REBUILT: State.REBUILDING,
+    Wanted.RESCUED: State.RESCUING,
+    Wanted.SHELVED: State.SHELVING,
+}
+_AFTER_CUT = {
+    State.RESETTING: State.RESTARTING,
+    State.REBUILDING: State.RESPAWNING,
+    State.RESCUING: State.RESCUE_BOOTING,
+    State.UNRESCUING: State.UNRESCUE_BOOTING,
+}
+
+
+@machine.step(*_AFTER_CUT, within=None)
 @_patient
 def cut_power(row: Row, cloud: Cloud) -> Outcome:
-    """A hard reboot: off at once, then made anew from its description."""
+    """Off at once, then made anew from its description: a hard reboot, with new disks, or from another image."""
     cloud.driver(Hypervisor, row.host).power_off(row.id)
-    return move(State.RESTARTING, power=Power.OFF)
+
+    def then(tx: Tx) -> None:
+        if row.state == State.REBUILDING:
+            was_off = row.power == Power.OFF
+            _grant(tx, row, Wanted.REBUILT, now_wanted=Wanted.STOPPED if was_off else Wanted.RUNNING)
+
+    # Whether it was off before it is rebuilt is looked up in `power`, so that stays until it runs again.
+    columns = {} if row.state == State.REBUILDING else {"power": Power.OFF}
+    return move(_AFTER_CUT[State(row.state)], then=then, **columns)
 
 
 def _shut_down(row: Row, cloud: Cloud) -> Outcome | None:
@@ -276,6 +327,126 @@ def _shut_down(row: Row, cloud: Cloud) -> Outcome | None:
         if hypervisor.power(row.id) in (Power.OFF, None)
         else wait(1, "the guest has not powered itself off yet")
     )
+
+
+# -- paused, suspended, rescued ---------------------------------------------------------------------------------------
+
+
+@machine.step(State.PAUSING, within=None)
+@_patient
+def pause(row: Row, cloud: Cloud) -> Outcome:
+    """The machine stands still; one that has stopped meanwhile is looked at anew."""
+    try:
+        cloud.driver(Hypervisor, row.host).pause(row.id)
+    except DomainMissing:
+        return move(State.ACTIVE, then=lambda tx: _grant(tx, row, Wanted.PAUSED))
+
+    def then(tx: Tx) -> None:
+        instance_action.finish(tx, cloud, row.id, row.host, "pause")
+
+    return settle(State.PAUSED, then=then, power=Power.PAUSED)
+
+
+@machine.step(State.SUSPENDING, within=None)
+@_patient
+def suspend(row: Row, cloud: Cloud) -> Outcome:
+    """Its memory goes to its host's disk; one that has stopped meanwhile is looked at anew."""
+    try:
+        if not cloud.driver(Hypervisor, row.host).suspend(row.id):
+            return wait(1, "the guest's memory is being written")
+    except DomainMissing:
+        return move(State.ACTIVE, then=lambda tx: _grant(tx, row, Wanted.SUSPENDED))
+
+    def then(tx: Tx) -> None:
+        instance_action.finish(tx, cloud, row.id, row.host, "suspend")
+
+    return settle(State.SUSPENDED, then=then, power=Power.OFF)
+
+
+@machine.step(State.PAUSED, State.RESCUED, within=None)
+def still(row: Row, cloud: Cloud) -> Outcome:
+    """Stays so, with the devices that are wanted, until its owner wants something else."""
+    match row.wanted:
+        case Wanted.DELETED:
+            return move(State.DELETING)
+        case Wanted.RUNNING:
+            return move(State.UNPAUSING if row.state == State.PAUSED else State.UNRESCUING)
+        case Wanted.SHELVED:
+            return move(State.SHELVING)
+        case Wanted.RESET:
+            return move(State.RESETTING, then=lambda tx: _grant(tx, row, Wanted.RESET))
+    try:
+        hypervisor = cloud.driver(Hypervisor, row.host)
+        power = hypervisor.power(row.id)
+        if power in (Power.OFF, Power.CRASHED, None):
+            return _found_off(row, cloud, power, hypervisor)
+        return _fit_devices(row, cloud, hypervisor, running=False, power=power)
+    except _LATER as e:
+        return wait(_AWAY, _says(e))
+
+
+@machine.step(State.SUSPENDED, within=None)
+def suspended(row: Row, cloud: Cloud) -> Outcome:
+    """Nothing of it may change, for its memory knows its devices."""
+    match row.wanted:
+        case Wanted.DELETED:
+            return move(State.DELETING)
+        case Wanted.RUNNING:
+            return move(State.RESUMING)
+        case Wanted.SHELVED:
+            return move(State.SHELVING)
+        case Wanted.RESET:
+            return move(State.RESETTING, then=lambda tx: _grant(tx, row, Wanted.RESET))
+    return done()
+
+
+# -- shelved -----------------------------------------------------------------------------------------------------------
+
+
+@machine.step(State.SHELVING, within=None)
+@_patient
+def shelve(row: Row, cloud: Cloud) -> Outcome:
+    """Off, and its root disk copied into its image; a server that boots from a volume has none to copy."""
+    hypervisor = cloud.driver(Hypervisor, row.host)
+    if row.power != Power.ON:
+        hypervisor.power_off(row.id)  # a paused guest hears nothing, and a suspended one's memory goes
+    elif waits := _shut_down(row, cloud):
+        return waits
+    if row.shelf:
+        exports = cloud.driver(Exports, row.host)
+        with cloud.db.read() as tx:
+            image = images.found(tx, row.shelf)
+        if image is None:
+            return _fail(row, cloud, f"its image {row.shelf} was deleted while it was made")
+        if image.state != images.State.ACTIVE and not (
+            hypervisor.export_disk(row.id, row.shelf) and data.bring_in(cloud, exports, row.shelf)
+        ):
+            return wait(1, "its disk is being copied into an image")
+        exports.remove(row.shelf)
+    return move(State.OFFLOADING, power=Power.OFF)
+
+
+@machine.step(State.OFFLOADING, within=None)
+def offload(row: Row, cloud: Cloud) -> Outcome:
+    """Its host is free of it; ports and volumes stay its own."""
+    if row.wanted == Wanted.DELETED:
+        return move(State.DELETING)
+    if waits := _remove_domain(row, cloud):
+        return waits
+
+    def then(tx: Tx) -> None:
+        allocation.release(tx, row.id)
+        instance_action.finish(tx, cloud, row.id, row.host, "shelve")
+
+    return settle(State.SHELVED_OFFLOADED, then=then, host=None, power=None)
+
+
+@machine.step(State.SHELVED_OFFLOADED, within=None)
+def shelved(row: Row, cloud: Cloud) -> Outcome:
+    """On no host, until a host was chosen for it."""
+    if row.wanted == Wanted.DELETED:
+        return move(State.DELETING)
+    return move(State.UNSHELVING) if row.wanted == Wanted.RUNNING else done()
 
 
 # -- stopped -----------------------------------------------------------------------------------------------------------
@@ -300,6 +471,8 @@ def stopped(row: Row, cloud: Cloud) -> Outcome:
             return move(State.STARTING)
         case Wanted.RESET:
             return move(State.RESETTING, then=lambda tx: _grant(tx, row, Wanted.RESET))
+        case Wanted.REBUILT | Wanted.RESCUED | Wanted.SHELVED:
+            return move(_REMADE[row.wanted])
     try:
         hypervisor = cloud.driver(Hypervisor, row.host)
         if hypervisor.power(row.id) is Power.ON:
@@ -331,6 +504,8 @@ def error(row: Row, cloud: Cloud) -> Outcome:
         return move(State.RESETTING, then=lambda tx: _grant(tx, row, Wanted.RESET))
     if row.host and row.wanted == Wanted.STOPPED:
         return move(State.STOPPING)
+    if row.host and row.wanted in _REMADE:
+        return move(_REMADE[row.wanted])
     return done()
 
 
@@ -346,6 +521,8 @@ def delete(row: Row, cloud: Cloud) -> Outcome:
 
     def then(tx: Tx) -> None:
         holdings.release(tx, cloud, row)
+        if row.shelf:
+            images.forget(tx, cloud, row.shelf)
         instance_action.finish(tx, cloud, row.id, row.host)
 
     return settle(State.DELETED, then=then, terminated_at=now, power=None, user_data=None, admin_pass=None)

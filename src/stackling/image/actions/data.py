@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from stackling.base import ids, jobs
+from stackling.base.background import Background
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
@@ -25,9 +26,10 @@ from stackling.base.errors import (
 )
 from stackling.image import signature, store
 from stackling.image.actions import certificate, location, usage
-from stackling.image.actions.image import KIND, get, owned, properties, target
+from stackling.image.actions.image import KIND, found, get, owned, properties, target
 from stackling.image.actions.web import opened
 from stackling.image.data_driver import Incoming, Store
+from stackling.image.export import Exports, ExportUnavailable, pieces
 from stackling.image.inspection import InspectionError, Inspector
 from stackling.image.lane import Digest
 from stackling.image.signature import SignatureError
@@ -84,13 +86,14 @@ def form(row: Row, like: Row | None = None) -> Form:
 
 def receive(
     cloud: Cloud,
-    caller: Caller,
+    caller: Caller | None,
     id: str,
     source: Iterator[bytes],
     length: int | None,
     store_name: str | None = None,
 ) -> None:
     """Take an image's data, `length` bytes if known, into a store (by default the default one). It is active then.
+    `caller` None: the cloud itself.
 
     Opens its own short transactions: none is held while data arrives. Whatever goes wrong, nothing is kept and the
     image is queued again. Raises NotFound, Forbidden, Conflict (it has data), BadRequest (the data is not what the
@@ -109,6 +112,29 @@ def receive(
             location.forget(tx, id)
             location.add(tx, id, name)
             stores[name].keep(incoming, id)
+
+
+def bring_in(cloud: Cloud, exports: Exports, id: str) -> bool:
+    """The copy of a disk that a host made becomes the data of the image: True, it is active. False: ask again.
+
+    For steps, after the image was ordered with `image.create`. One that died is taken over by the next call.
+    Raises Gone (the image was deleted), BadRequest and TooLarge (it can never be kept), Unavailable.
+    """
+    return _brought.run(id, lambda: _bring_in(cloud, exports, id), wait=1.0)
+
+
+_brought = Background("bring-in")  # keyed by images' ids, which no two clouds share
+
+
+def _bring_in(cloud: Cloud, exports: Exports, id: str) -> None:
+    with cloud.db.read() as tx:
+        row = found(tx, id)
+    if row is not None and row.state == State.ACTIVE:
+        return
+    try:
+        receive(cloud, None, id, pieces(exports, id), exports.size(id))
+    except ExportUnavailable as e:
+        raise Unavailable(str(e)) from e
 
 
 def stage(cloud: Cloud, caller: Caller, id: str, source: Iterator[bytes], length: int | None) -> None:
@@ -178,7 +204,7 @@ def alive(cloud: Cloud, row: Row, source: Iterator[bytes]) -> Iterator[bytes]:
 
 @contextmanager
 def _arriving(
-    cloud: Cloud, caller: Caller, id: str, state: State, length: int | None, into: Store
+    cloud: Cloud, caller: Caller | None, id: str, state: State, length: int | None, into: Store
 ) -> Iterator[tuple[Row, Incoming]]:
     """Data is on its way to an image. Left by an error, nothing is kept and the image is queued again."""
     with cloud.db.begin() as tx:
@@ -225,10 +251,14 @@ def _complete(incoming: Incoming, id: str, length: int | None) -> None:
 
 
 def _begin(
-    tx: Tx, cloud: Cloud, caller: Caller, id: str, state: State, length: int | None, into: Store
+    tx: Tx, cloud: Cloud, caller: Caller | None, id: str, state: State, length: int | None, into: Store
 ) -> Row:
-    row = owned(tx, caller, id, "upload_image")
-    if row.state != State.QUEUED:
+    row = owned(tx, caller, id, "upload_image") if caller is not None else found(tx, id)
+    if row is None:
+        raise Gone(f"Image {id} was deleted.")
+    # The cloud itself takes over from a process of it that died.
+    begins = (State.QUEUED,) if caller is not None else (State.QUEUED, State.SAVING)
+    if row.state not in begins:
         raise Conflict(f"Image status transition from {row.state} to {state} is not allowed")
     unset = [name for name in ("disk_format", "container_format") if getattr(row, name) is None]
     if unset and state == State.SAVING:
@@ -242,7 +272,7 @@ def _begin(
     usage.QUOTAS.check(tx, cloud, row.project_id, {"image_count_uploading": 1, bytes_of: 0})
     now = cloud.clock.now()
     values = {"state": state, "upload": ids.uuid4(), "heard_at": now, "updated_at": now}
-    queued = sa.and_(image.c.id == id, image.c.state == State.QUEUED)
+    queued = sa.and_(image.c.id == id, image.c.state.in_(begins))
     begun = tx.execute(sa.update(image).where(queued).values(**values).returning(image)).first()
     if begun is None:
         raise Conflict(f"Another upload to image {id} began at this moment")

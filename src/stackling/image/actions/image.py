@@ -239,6 +239,11 @@ def delete(tx: Tx, cloud: Cloud, caller: Caller, id: str) -> None:
     row = owned(tx, caller, id, "delete_image")
     if row.protected:
         raise Forbidden(f"Image {id} is protected and cannot be deleted.")
+    forget(tx, cloud, id)
+
+
+def forget(tx: Tx, cloud: Cloud, id: str) -> None:
+    """The image is gone, whoever wanted it; for those whose `create` came to nothing. Gone already: nothing happens."""
     for table in (image_property, image_tag, image_member, image_location):
         tx.execute(sa.delete(table).where(table.c.image_id == id))
     tx.execute(sa.delete(image).where(image.c.id == id))
@@ -282,8 +287,8 @@ def _touch(tx: Tx, cloud: Cloud, id: str) -> None:
 # -- for compute and block storage -------------------------------------------------------------------------------------
 
 
-def for_boot(tx: Tx, cloud: Cloud, caller: Caller, image_id: str) -> Row:
-    """An image that a disk can be made of.
+def for_boot(tx: Tx, cloud: Cloud, caller: Caller, image_id: str, *, empty: bool = False) -> Row:
+    """An image that a disk can be made of. `empty`: also one that is only properties, see `set_empty`.
 
     Raises NotFound when the caller can't see it, and BadRequest saying why it can't be used.
     """
@@ -294,12 +299,39 @@ def for_boot(tx: Tx, cloud: Cloud, caller: Caller, image_id: str) -> Row:
         raise BadRequest(
             f"Image {image_id} has disk format {row.disk_format}; a disk needs {' or '.join(BOOTABLE_FORMATS)}."
         )
+    if not row.size:
+        if empty:
+            return row
+        raise BadRequest(f"Image {image_id} has no data: no disk can be made of it.")
     if row.virtual_size is None or row.os_hash_algo != "sha512":
         raise BadRequest(
             f"Image {image_id} can't be used for a disk: its data was never read and inspected as a bare"
             f" {row.disk_format} disk. If it lies on the web, import it into a store (method copy-image)."
         )
     return row
+
+
+def set_empty(tx: Tx, cloud: Cloud, id: str) -> None:
+    """An image that is only properties, which name the disks to make of it, is active without data."""
+    nothing = {
+        "os_hash_algo": "sha512",
+        "checksum": hashlib.md5(usedforsecurity=False).hexdigest(),
+        "os_hash_value": hashlib.sha512().hexdigest(),
+    }
+    values = {
+        "state": State.ACTIVE,
+        "size": 0,
+        "virtual_size": None,
+        "updated_at": cloud.clock.now(),
+        **nothing,
+    }
+    tx.execute(sa.update(image).where(image.c.id == id).values(**values))
+    stores = store.of(cloud)
+    files = stores[stores.default]
+    empty = files.incoming(id, ids.uuid4())
+    empty.finish()
+    location.add(tx, id, stores.default)
+    files.keep(empty, id)
 
 
 def found(tx: Tx, image_id: str) -> Row | None:

@@ -80,6 +80,12 @@ def backend_of(tx: Tx, volume_id: str) -> str:
     return str(row.host)
 
 
+def is_shared(tx: Tx, volume_id: str) -> bool:
+    """Whether several servers may have the volume at once."""
+    row = volumes.found(tx, volume_id)
+    return row is not None and row.multiattach
+
+
 def reserve(
     tx: Tx,
     cloud: Cloud,

@@ -9,7 +9,7 @@ from stackling.base import db
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
-from stackling.base.errors import Error, NotFound
+from stackling.base.errors import BadRequest, Error, NotFound
 from stackling.volume.driver import Backend, BackendInfo, BackendUnavailable
 from stackling.volume.state.service import volume_service
 
@@ -63,8 +63,30 @@ def settings(tx: Tx) -> dict[str, Row]:
 def set_disabled(tx: Tx, cloud: Cloud, caller: Caller, host: str, disabled: bool, reason: str | None) -> None:
     """Let a host take new volumes or not. Raises NotFound for a host that has no backend."""
     caller.may("volume_extension:services:update")
+    if not _say(tx, cloud, host, disabled=disabled, reason=reason):
+        raise NotFound(f"Service cinder-volume could not be found on host {host[:64]}.")
+
+
+def set_frozen(tx: Tx, cloud: Cloud, caller: Caller, host: str, frozen: bool) -> None:
+    """Let volumes come and go on a host or not. Raises BadRequest for a host that has no backend."""
+    caller.may("volume:thaw_host" if not frozen else "volume:freeze_host")
+    if not _say(tx, cloud, host, frozen=frozen):
+        raise BadRequest(f"Invalid host: service cinder-volume could not be found on host {host[:64]}.")
+
+
+def _say(tx: Tx, cloud: Cloud, host: str, **said: Any) -> bool:
+    """Write down what was said about a host; False when it has no backend."""
     host = host.partition("@")[0]
     if host not in cloud.hosts(Backend):
-        raise NotFound(f"Service cinder-volume could not be found on host {host[:64]}.")
-    values: dict[str, Any] = {"disabled": disabled, "reason": reason, "updated_at": cloud.clock.now()}
-    db.upsert(tx, volume_service, {"host": host, **values}, values, key=["host"])
+        return False
+    values = {**said, "updated_at": cloud.clock.now()}
+    fresh = {"disabled": False, "frozen": False, "host": host}
+    db.upsert(tx, volume_service, {**fresh, **values}, values, key=["host"])
+    return True
+
+
+def check_thawed(tx: Tx, host: str | None) -> None:
+    """Raises BadRequest when nothing may come or go on the host."""
+    said = settings(tx).get(host or "")
+    if said is not None and said.frozen:
+        raise BadRequest(f"Invalid host: the backend on {host} is frozen by an administrator.")

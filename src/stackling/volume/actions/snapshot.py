@@ -10,7 +10,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, NotFound
-from stackling.volume.actions import quota, volume, volume_type
+from stackling.volume.actions import quota, service, volume, volume_type
 from stackling.volume.state import volume as volumes
 from stackling.volume.state.snapshot import State, snapshot, snapshot_metadata
 
@@ -44,6 +44,7 @@ def create(
     """
     row = volume.get(tx, caller, volume_id)
     caller.may("volume:create_snapshot", volume.target(row))
+    service.check_thawed(tx, row.host)
     allowed = (volumes.State.AVAILABLE, volumes.State.IN_USE) if force else (volumes.State.AVAILABLE,)
     if row.state not in allowed:
         raise BadRequest(

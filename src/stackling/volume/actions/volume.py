@@ -1,10 +1,11 @@
 """Volumes: create, find, change, grow, delete; and the verbs that compute uses on them."""
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from stackling.base import ids, jobs
 from stackling.base.cloud import Cloud
@@ -13,7 +14,8 @@ from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, NotFound
 from stackling.base.statement import Statement, among
 from stackling.image.actions import image as images
-from stackling.volume.actions import quota, volume_type
+from stackling.volume.actions import quota, service, volume_type
+from stackling.volume.driver import EXPORT_FORMATS
 from stackling.volume.state import snapshot as snapshots
 from stackling.volume.state.attachment import attachment
 from stackling.volume.state.snapshot import snapshot
@@ -85,6 +87,8 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewVolume) -> Row:
         raise BadRequest("A volume needs a project: use a token of one.")
     if sum(s is not None for s in (want.image_id, want.snapshot_id, want.source_volid)) > 1:
         raise BadRequest("A volume comes from one source: name an image, a snapshot or a volume.")
+    if want.image_id and (snapshot_id := _root_snapshot(tx, cloud, caller, want.image_id)):
+        want = structs.replace(want, image_id=None, snapshot_id=snapshot_id)
     source = _source(tx, cloud, caller, want)
     if want.volume_type is not None:
         kind = volume_type.named(tx, caller, want.volume_type)
@@ -127,7 +131,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewVolume) -> Row:
         "availability_zone": zone,
         "host": want.host,
         "bootable": source.bootable,
-        "multiattach": specs.get("multiattach", "").lower().replace(" ", "") == "<is>true",
+        "multiattach": _shared(specs),
         "image_id": want.image_id,
         "snapshot_id": want.snapshot_id,
         "source_volid": want.source_volid,
@@ -169,6 +173,18 @@ def _source(tx: Tx, cloud: Cloud, caller: Caller, want: NewVolume) -> _Source:
     return _Source()
 
 
+def _root_snapshot(tx: Tx, cloud: Cloud, caller: Caller, image_id: str) -> str | None:
+    """The snapshot that holds the root disk of an image without data: one made of a server that boots from a volume."""
+    try:
+        row = images.for_boot(tx, cloud, caller, image_id, empty=True)
+        named = json.loads(images.properties(tx, row.id).get("block_device_mapping") or "[]")
+        root: dict[str, Any] = next((d for d in named if d.get("boot_index") == 0), {})
+    except (NotFound, ValueError, TypeError, AttributeError):
+        return None
+    found = root.get("snapshot_id")
+    return found if isinstance(found, str) and not row.size else None
+
+
 def _from_image(tx: Tx, cloud: Cloud, caller: Caller, image_id: str) -> _Source:
     try:
         row = images.for_boot(tx, cloud, caller, image_id)
@@ -206,6 +222,7 @@ def delete(
     )
     if row.state == State.DELETING and not force:
         return
+    service.check_thawed(tx, row.host)
     if row.state not in (*DELETABLE, State.ERROR_DELETING) and not force:
         raise BadRequest(
             f"Invalid volume: volume status must be {' or '.join(DELETABLE)}, but it is {row.state}."
@@ -260,6 +277,54 @@ def extend(tx: Tx, cloud: Cloud, caller: Caller, id: str, size: int, *, attached
     jobs.start(tx, KIND, id, now=now)
 
 
+class NewCopy(Struct, frozen=True, kw_only=True):
+    """An image to be made of a volume, as asked for. `force`: also while a server has the volume."""
+
+    name: str
+    disk_format: str = "raw"
+    container_format: str = "bare"
+    visibility: str = "private"
+    protected: bool = False
+    force: bool = False
+
+
+def upload(tx: Tx, cloud: Cloud, caller: Caller, id: str, want: NewCopy) -> tuple[Row, Row]:
+    """The volume is to become an image as well; returns both. Raises BadRequest, Forbidden, NotFound."""
+    row = get(tx, caller, id, "volume_extension:volume_actions:upload_image")
+    if want.visibility == images.Visibility.PUBLIC:
+        caller.may("volume_extension:volume_actions:upload_public", target(row))
+    if want.disk_format not in EXPORT_FORMATS or want.container_format != "bare":
+        raise BadRequest(
+            f"Invalid input for field/attribute disk_format: it is one of {', '.join(EXPORT_FORMATS)}, in container bare"
+        )
+    allowed = (State.AVAILABLE, State.IN_USE) if want.force else (State.AVAILABLE,)
+    if row.state not in allowed:
+        raise BadRequest(
+            f"Invalid volume: Volume {id} status must be {' or '.join(allowed)}, but current status is: {row.state}."
+        )
+    known = image_metadata_of(tx, [id]).get(id, {})
+    made = images.create(
+        tx,
+        cloud,
+        caller,
+        images.NewImage(
+            name=want.name,
+            visibility=images.Visibility(want.visibility),
+            protected=want.protected,
+            disk_format=want.disk_format,
+            container_format=want.container_format,
+            min_disk=row.size if row.bootable else 0,
+            min_ram=int(known.get("min_ram") or 0),
+            properties={k: v for k, v in known.items() if k not in _INHERITED},
+        ),
+    )
+    changed = {"upload_image_id": made.id, "upload_format": want.disk_format}
+    uploading = {"state": State.UPLOADING, "updated_at": cloud.clock.now(), **changed}
+    row = tx.execute(sa.update(volume).where(volume.c.id == id).values(**uploading).returning(volume)).one()
+    jobs.start(tx, KIND, id, now=cloud.clock.now())
+    return row, made
+
+
 def set_bootable(tx: Tx, cloud: Cloud, caller: Caller, id: str, bootable: bool) -> None:
     get(tx, caller, id, "volume:update")
     tx.execute(
@@ -291,6 +356,13 @@ def _set(tx: Tx, cloud: Cloud, id: str, state: State) -> None:
     tx.execute(sa.update(volume).where(volume.c.id == id).values(state=state, updated_at=cloud.clock.now()))
 
 
+def recover(tx: Tx, cloud: Cloud, id: str) -> None:
+    """A volume in error that nothing holds any more can be used again, after an administrator has forced it free."""
+    held = tx.execute(sa.select(attachment.c.id).where(attachment.c.volume_id == id).limit(1)).first()
+    if held is None and tx.execute(_ONE, {"id": id}).one().state == State.ERROR:
+        _set(tx, cloud, id, State.AVAILABLE)
+
+
 def retype(tx: Tx, cloud: Cloud, caller: Caller, id: str, name: str) -> None:
     """Give the volume another type. What can't stay where it is under the new type is refused."""
     row = get(tx, caller, id, "volume:retype")
@@ -301,17 +373,28 @@ def retype(tx: Tx, cloud: Cloud, caller: Caller, id: str, name: str) -> None:
         raise BadRequest(f"New volume_type same as original: {kind.name}.")
     specs = volume_type.specs_of(tx, [kind.id, row.volume_type_id])
     new, old = specs.get(kind.id, {}), specs.get(row.volume_type_id, {})
-    for key in ("volume_backend_name", "multiattach"):
-        if new.get(key, old.get(key)) != old.get(key):
-            raise BadRequest(
-                f"Volume {id} can't become of type {kind.name}: that asks for {key} {new[key]!r}, and volumes stay where they are."
-            )
+    key = "volume_backend_name"
+    if new.get(key, old.get(key)) != old.get(key):
+        raise BadRequest(
+            f"Volume {id} can't become of type {kind.name}: that asks for {key} {new[key]!r}, and volumes stay where they are."
+        )
+    shared = _shared(new)
+    if shared != row.multiattach and row.state != State.AVAILABLE:
+        raise BadRequest(
+            f"Volume {id} can't become of type {kind.name} while it is {row.state}: detach it first."
+        )
     quota.check_retype(tx, cloud, row.project_id, kind.name, row.size)
-    tx.execute(
-        sa.update(volume)
-        .where(volume.c.id == id)
-        .values(volume_type_id=kind.id, updated_at=cloud.clock.now())
-    )
+    now = cloud.clock.now()
+    columns: dict[str, Any] = {"volume_type_id": kind.id, "updated_at": now}
+    if shared != row.multiattach:
+        columns = {"wanted_type_id": kind.id, "state": State.RETYPING, "updated_at": now}
+        jobs.start(tx, KIND, id, now=now)
+    tx.execute(sa.update(volume).where(volume.c.id == id).values(**columns))
+
+
+def _shared(specs: Mapping[str, str]) -> bool:
+    """Whether a type lets several servers have a volume."""
+    return specs.get("multiattach", "").lower().replace(" ", "") == "<is>true"
 
 
 # -- metadata ----------------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ class Services:
                 "disabled_reason": settings.reason if settings is not None and disabled else None,
                 "replication_status": "disabled",
                 "active_backend_id": None,
-                "frozen": False,
+                "frozen": settings is not None and settings.frozen,
             }
             if version(req) >= Version(3, 49):
                 one["backend_state"] = one["state"]
@@ -85,15 +85,20 @@ class Services:
 
 
 class ServiceVerb:
-    """/v3/os-services/{enable|disable|disable-log-reason}"""
+    """/v3/os-services/{enable|disable|disable-log-reason|freeze|thaw}"""
 
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
 
     def on_put(self, req: Request, resp: Response, verb: str) -> None:
-        if verb not in ("enable", "disable", "disable-log-reason"):
+        if verb not in ("enable", "disable", "disable-log-reason", "freeze", "thaw"):
             raise NotFound("The resource could not be found.")
         given = body(req, ServiceName)
+        if verb in ("freeze", "thaw"):
+            with self.cloud.db.begin() as tx:
+                service.set_frozen(tx, self.cloud, caller(req), given.host, verb == "freeze")
+            resp.status = 202
+            return
         disabled = verb != "enable"
         reason = given.disabled_reason if verb == "disable-log-reason" else None
         if verb == "disable-log-reason" and not reason:

@@ -1,19 +1,20 @@
 """What is done to a volume by name: POST /v3/volumes/{id}/action."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from falcon import Request, Response
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from stackling.base import ids
+from stackling.base.clock import bare_micros
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest
-from stackling.base.microversion import Body, Version
+from stackling.base.microversion import Body, Version, since
 from stackling.base.rest import caller, convert, version
-from stackling.volume.actions import attachment, volume
+from stackling.volume.actions import attachment, volume, volume_type
 from stackling.volume.api.body import Items, Key, Lenient, Name, action, flag, gib
 from stackling.volume.driver import Backend
 from stackling.volume.state.attachment import State as AttachmentState
@@ -67,6 +68,17 @@ class Retype(Body):
     migration_policy: str | None = None
 
 
+class Upload(Body):
+    image_name: Annotated[str, Meta(min_length=1, max_length=255)]
+    force: Lenient = False
+    disk_format: Name = "raw"
+    container_format: Name = "bare"
+    visibility: Annotated[Literal["private", "public", "shared", "community"] | UnsetType, since("3.1")] = (
+        UNSET
+    )
+    protected: Annotated[Lenient | UnsetType, since("3.1")] = UNSET
+
+
 Handler = Callable[["Actions", Tx, Request, Caller, str, Any], Any]
 
 
@@ -115,9 +127,7 @@ class Actions:
         if want.mode == "rw" and row.readonly:
             raise BadRequest(f"Volume {id} is read-only: attach it with mode ro")
         reserved = attachment.of_volumes(tx, [id]).get(id, [])
-        waiting = next(
-            (a for a in reserved if a.server_id is None and a.state == AttachmentState.RESERVED), None
-        )
+        waiting = next((a for a in reserved if _waits(a)), None)
         if waiting is not None:
             attachment.release(tx, self.cloud, waiting.id)
         made = attachment.reserve(
@@ -134,12 +144,14 @@ class Actions:
         want = convert(given or {}, Detach)
         row = volume.get(tx, who, id, "volume_extension:volume_admin_actions:force_detach")
         self._detach(tx, row, want.attachment_id)
+        volume.recover(tx, self.cloud, id)
 
     def _detach(self, tx: Tx, row: Row, attachment_id: str | None) -> None:
         held = [
             a for a in attachment.of_volumes(tx, [row.id]).get(row.id, []) if attachment_id in (None, a.id)
         ]
-        if not held and (attachment_id is not None or row.state not in (State.IN_USE, State.DETACHING)):
+        free = (State.AVAILABLE, State.IN_USE, State.DETACHING)
+        if not held and (attachment_id is not None or row.state not in free):
             raise BadRequest(f"Invalid volume: volume {row.id} is not attached, its status is {row.state}.")
         if len(held) > 1:
             raise BadRequest("Volume has more than one attachment: name one by attachment_id.")
@@ -151,12 +163,13 @@ class Actions:
 
     def reserve(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> None:
         volume.get(tx, who, id, "volume_extension:volume_actions:reserve")
-        attachment.reserve(tx, self.cloud, who, id, None, by_compute=False)
+        held = attachment.reserve(tx, self.cloud, who, id, None, by_compute=False)
+        attachment.connect(tx, self.cloud, held.id, host=None, device=None)  # upstream says attaching here
 
     def unreserve(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> None:
         volume.get(tx, who, id, "volume_extension:volume_actions:unreserve")
         for each in attachment.of_volumes(tx, [id]).get(id, []):
-            if each.state == AttachmentState.RESERVED and each.server_id is None:
+            if _waits(each):
                 attachment.release(tx, self.cloud, each.id)
                 return
 
@@ -194,6 +207,8 @@ class Actions:
     def terminate(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> None:
         convert(given, Connector)
         volume.get(tx, who, id, "volume_extension:volume_actions:terminate_connection")
+        for each in attachment.of_volumes(tx, [id]).get(id, []):
+            attachment.forbid_compute(each)
 
     def set_bootable(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> None:
         volume.set_bootable(tx, self.cloud, who, id, flag(convert(given, Bootable).bootable, "bootable"))
@@ -224,6 +239,39 @@ class Actions:
     def retype(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> None:
         volume.retype(tx, self.cloud, who, id, convert(given, Retype).new_type)
 
+    def upload(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> Any:
+        want = convert(given, Upload, version=version(req))
+        row, image = volume.upload(
+            tx,
+            self.cloud,
+            who,
+            id,
+            volume.NewCopy(
+                name=want.image_name,
+                disk_format=want.disk_format,
+                container_format=want.container_format,
+                visibility="private" if want.visibility is UNSET else want.visibility,
+                protected=want.protected is not UNSET and flag(want.protected, "protected"),
+                force=flag(want.force, "force"),
+            ),
+        )
+        kind = volume_type.names(tx, [row.volume_type_id]).get(row.volume_type_id)
+        made = {
+            "id": row.id,
+            "updated_at": bare_micros(row.updated_at),
+            "status": row.state,
+            "display_description": row.description,
+            "size": row.size,
+            "volume_type": {"id": row.volume_type_id, "name": kind},
+            "image_id": image.id,
+            "container_format": image.container_format,
+            "disk_format": image.disk_format,
+            "image_name": image.name,
+        }
+        if version(req) >= Version(3, 1):
+            made |= {"visibility": image.visibility, "protected": image.protected}
+        return {"os-volume_upload_image": made}
+
     def set_image_metadata(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> Any:
         return {
             "metadata": volume.set_image_metadata(
@@ -236,6 +284,11 @@ class Actions:
 
     def show_image_metadata(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> Any:
         return {"metadata": volume.image_metadata(tx, who, id)}
+
+
+def _waits(row: Row) -> bool:
+    """Whether it was reserved for a server that is not named yet."""
+    return row.server_id is None and row.state in (AttachmentState.RESERVED, AttachmentState.ATTACHING)
 
 
 _ACCEPTED, _OK = "202 Accepted", "200 OK"
@@ -255,6 +308,7 @@ _KNOWN: dict[str, tuple[str, Handler]] = {
     "os-reset_status": (_ACCEPTED, Actions.reset),
     "os-force_delete": (_ACCEPTED, Actions.force_delete),
     "os-retype": (_ACCEPTED, Actions.retype),
+    "os-volume_upload_image": (_ACCEPTED, Actions.upload),
     "os-set_image_metadata": (_OK, Actions.set_image_metadata),
     "os-unset_image_metadata": (_OK, Actions.unset_image_metadata),
     "os-show_image_metadata": (_OK, Actions.show_image_metadata),

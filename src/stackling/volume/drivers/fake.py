@@ -6,10 +6,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
+
+from stackling.image.export import FakeExports
 from stackling.volume.driver import (
     BackendInfo,
     BackendUnavailable,
     Connection,
+    Format,
     FromImage,
     FromSnapshot,
     FromVolume,
@@ -29,7 +33,9 @@ class FakeBackend:
     `busy` (ids of volumes that a guest holds open). `volumes` and `snapshots` are what is there: sizes in GiB.
     """
 
-    def __init__(self, name: str = "fake", total_gib: int = 10_000) -> None:
+    def __init__(
+        self, name: str = "fake", total_gib: int = 10_000, exports: FakeExports | None = None
+    ) -> None:
         self.name = name
         self.total_gib = total_gib
         self.down = False
@@ -39,6 +45,7 @@ class FakeBackend:
         self.sizes: dict[str, int] = {}
         self.snapshots: dict[str, int] = {}
         self.calls: list[str] = []
+        self.exports = exports or FakeExports()
         self._lose = 0
         self._failures: dict[str, list[Exception]] = {}
         self._lock = threading.RLock()
@@ -54,7 +61,12 @@ class FakeBackend:
     def info(self) -> BackendInfo:
         with self._call("info", changes=False):
             used = sum(self.sizes.values()) + sum(self.snapshots.values())
-            return BackendInfo(name=self.name, total_gib=self.total_gib, free_gib=self.total_gib - used)
+            return BackendInfo(
+                name=self.name,
+                total_gib=self.total_gib,
+                free_gib=self.total_gib - used,
+                features=frozenset({"multiattach"}),
+            )
 
     def ensure(self, volume: VolumeSpec) -> bool:
         with self._call("ensure"):
@@ -108,6 +120,24 @@ class FakeBackend:
     def remove_snapshot(self, id: str) -> None:
         with self._call("remove_snapshot"):
             self.snapshots.pop(id, None)
+
+    def reformat(self, id: str, image_format: Format) -> bool:
+        with self._call("reformat"):
+            self._known(id)
+            if id in self.busy:
+                raise VolumeBusy(f"Volume {id} is open in a guest")
+            if self._copying():
+                return False
+            self.volumes[id] = msgspec.structs.replace(self.volumes[id], format=image_format)
+            return True
+
+    def export(self, id: str, image_id: str, image_format: str) -> bool:
+        with self._call("export"):
+            self._known(id)
+            if self._copying():
+                return False
+            self.exports.make(image_id, image_format)
+            return True
 
     def connection(self, id: str) -> Connection:
         with self._call("connection", changes=False):

@@ -19,7 +19,9 @@ from pathlib import Path
 from stackling.base.background import Background
 from stackling.image import qemu_img
 from stackling.image.cache import ImageCache, ImageDamaged
+from stackling.image.export import ExportedFiles
 from stackling.volume.driver import (
+    EXPORT_FORMATS,
     BackendInfo,
     BackendUnavailable,
     Blank,
@@ -43,9 +45,15 @@ class LocalBackend:
     """See `volume.driver.Backend`. `live` is the hypervisor of the same host, None where no guests run."""
 
     def __init__(
-        self, directory: Path, images: ImageCache, live: LiveDisks | None = None, name: str = "local"
+        self,
+        directory: Path,
+        images: ImageCache,
+        live: LiveDisks | None = None,
+        name: str = "local",
+        exports: ExportedFiles | None = None,
     ) -> None:
         self._directory = directory
+        self._exports = exports or ExportedFiles(directory / "exports")
         self._images = images
         self._live = live
         self._name = name
@@ -59,7 +67,7 @@ class LocalBackend:
             name=self._name,
             total_gib=disk.f_blocks * disk.f_frsize // GIB,
             free_gib=disk.f_bavail * disk.f_frsize // GIB,
-            features=frozenset({"extend_online", "snapshot_online", "raw", "qcow2"}),
+            features=frozenset({"extend_online", "snapshot_online", "raw", "qcow2", "multiattach"}),
         )
 
     def ensure(self, volume: VolumeSpec) -> bool:
@@ -126,6 +134,38 @@ class LocalBackend:
             file.unlink(missing_ok=True)
             _part(file).unlink(missing_ok=True)
 
+    def reformat(self, id: str, image_format: Format) -> bool:
+        with self._doing():
+            if self._holder(id) is not None:
+                raise VolumeBusy(f"Volume {id} is open in a running server; detach it first")
+            file, now = self._known(id)
+            target = self._path(id, image_format)
+            if now != image_format and not self._copies.run(
+                id, lambda: _copy(file, now, target, image_format)
+            ):
+                return False
+            for other in FORMATS:  # the copy is whole, so what it was made from may go
+                if other != image_format:
+                    self._path(id, other).unlink(missing_ok=True)
+            return True
+
+    def export(self, id: str, image_id: str, image_format: str) -> bool:
+        with self._doing():
+            target, part = self._exports.path(_uuid(image_id)), self._exports.part(image_id)
+            if target.exists() and image_id not in self._copies.running():
+                return True
+            if image_format not in EXPORT_FORMATS:
+                raise VolumeFailed(f"A volume can't be copied as {image_format[:32]!r}")
+            origin = self._frozen(image_id, id)
+            if origin is None:
+                return False
+
+            def copy() -> None:
+                _copy(*origin, target, image_format, part)
+                self._source_copy(image_id).unlink(missing_ok=True)
+
+            return self._copies.run(image_id, copy)
+
     def connection(self, id: str) -> Connection:
         with self._doing():
             file, image_format = self._known(id)
@@ -163,7 +203,7 @@ class LocalBackend:
         holder = self._holder(volume_id)
         if holder is None or self._live is None:
             return file, image_format
-        copy = self._directory / f"{_uuid(id)}.source.part"
+        copy = self._source_copy(id)
         return (copy, "qcow2") if self._live.copy_disk(holder, volume_id, str(copy)) else None
 
     def _create(self, volume: VolumeSpec, origin: tuple[Path, Format] | None) -> None:
@@ -187,7 +227,10 @@ class LocalBackend:
                 qemu_img.convert(*origin, part, volume.format)
                 if need < size:
                     qemu_img.resize(part, volume.format, size)
-        (self._directory / f"{volume.id}.source.part").unlink(missing_ok=True)
+        self._source_copy(volume.id).unlink(missing_ok=True)
+
+    def _source_copy(self, id: str) -> Path:
+        return self._directory / f"{_uuid(id)}.source.part"
 
     def _observed(self, found: tuple[Path, Format] | None) -> ObservedVolume | None:
         if found is None:
@@ -223,16 +266,18 @@ class LocalBackend:
         directory.chmod(0o711)
 
 
-def _copy(source: Path, source_format: Format, target: Path, target_format: Format) -> None:
+def _copy(
+    source: Path, source_format: Format, target: Path, target_format: str, part: Path | None = None
+) -> None:
     if not target.exists():
-        with _written(target) as part:
-            qemu_img.convert(source, source_format, part, target_format)
+        with _written(target, part) as into:
+            qemu_img.convert(source, source_format, into, target_format)
 
 
 @contextmanager
-def _written(file: Path) -> Iterator[Path]:
+def _written(file: Path, part: Path | None = None) -> Iterator[Path]:
     """A place to write `file`, which takes its name when the block ends well; else its space is free again."""
-    part = _part(file)
+    part = part or _part(file)
     part.unlink(missing_ok=True)
     try:
         yield part

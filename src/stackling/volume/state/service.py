@@ -9,6 +9,7 @@ volume_service = Table(
     metadata,
     Column("host", String(255), primary_key=True),
     Column("disabled", Boolean, nullable=False),
+    Column("frozen", Boolean, nullable=False, default=False),  # nothing on it may come or go
     Column("reason", String(255)),
     Column("updated_at", DateTime, nullable=False),
 )

@@ -58,6 +58,9 @@ volume = Table(
     Column("source_volid", String(36)),
     Column("near", Text),  # ids of volumes that it must share a host with, comma-separated
     Column("far", Text),  # and of those that it must not
+    Column("wanted_type_id", String(36)),  # the type that it is being made to fit
+    Column("upload_image_id", String(36)),  # the image that it is being copied to
+    Column("upload_format", String(20)),
     Column("server_id", String(36)),  # the server that waits for it to become available
     Column("request_id", String(64)),
     Index("ix_volume_created_at_id", "created_at", "id"),

@@ -36,6 +36,8 @@ def choose(row: Row, cloud: Cloud) -> str:
             reasons[pool.host] = pool.reason
         elif said is not None and said.disabled:
             reasons[pool.host] = f"disabled by an administrator: {said.reason or 'no reason was given'}"
+        elif said is not None and said.frozen:
+            reasons[pool.host] = "frozen by an administrator"
         elif lacks:
             reasons[pool.host] = lacks
         elif near and pool.host not in near:

@@ -9,15 +9,18 @@ import sqlalchemy as sa
 from stackling.base import jobs
 from stackling.base.cloud import Cloud
 from stackling.base.db import Row, Tx
-from stackling.base.errors import Unavailable
+from stackling.base.errors import Error, Unavailable
 from stackling.base.jobs import GiveUp, Machine, Outcome, gone, move, settle, wait
+from stackling.image.actions import data
 from stackling.image.actions import image as images
+from stackling.image.export import Exports, ExportUnavailable
 from stackling.volume.actions import attachment, message
 from stackling.volume.actions.volume import KIND
 from stackling.volume.driver import (
     Backend,
     BackendUnavailable,
     Blank,
+    Format,
     FromImage,
     FromSnapshot,
     FromVolume,
@@ -45,7 +48,7 @@ def asking() -> Iterator[None]:
         yield
     except VolumeFailed as e:
         raise GiveUp(str(e)) from e
-    except BackendUnavailable as e:
+    except (BackendUnavailable, ExportUnavailable) as e:
         raise Unavailable(str(e)) from e
 
 
@@ -61,7 +64,10 @@ def create(row: Row, cloud: Cloud) -> Outcome:
     try:
         with asking():
             spec = VolumeSpec(
-                id=row.id, size_gib=row.size, format=cloud.config.volume.format, source=_source(row, cloud)
+                id=row.id,
+                size_gib=row.size,
+                format=_format(row.multiattach, cloud),
+                source=_source(row, cloud),
             )
             made = cloud.driver(Backend, row.host).ensure(spec)
     except Unavailable as e:
@@ -71,6 +77,11 @@ def create(row: Row, cloud: Cloud) -> Outcome:
     if not made:
         return wait(1, "its content is being copied")
     return settle(State.AVAILABLE, then=_tell(row, cloud))
+
+
+def _format(shared: bool, cloud: Cloud) -> Format:
+    """Only a raw file may be open in several guests."""
+    return "raw" if shared else cloud.config.volume.format
 
 
 def _source(row: Row, cloud: Cloud) -> Source:
@@ -110,6 +121,56 @@ def extend(row: Row, cloud: Cloud) -> Outcome:
     return settle(State.AVAILABLE, then=lambda tx: attachment.settle(tx, cloud, row.id), size=row.wanted_size)
 
 
+@machine.step(State.RETYPING, within=COPY)
+def retype(row: Row, cloud: Cloud) -> Outcome:
+    """Have it in the format that its new type needs; then it is of that type."""
+    shared = not row.multiattach  # a type that differs in nothing else needs no work
+    with asking():
+        made = cloud.driver(Backend, row.host).reformat(row.id, _format(shared, cloud))
+    if not made:
+        return wait(1, "its content is being copied")
+    return settle(State.AVAILABLE, volume_type_id=row.wanted_type_id, wanted_type_id=None, multiattach=shared)
+
+
+@machine.step(State.UPLOADING, within=None)
+def upload(row: Row, cloud: Cloud) -> Outcome:
+    """Have the backend copy it, and the image service take the copy; then it is what it was before."""
+    why = "it could not be finished in time"
+    if cloud.clock.now() - row.updated_at < timedelta(seconds=COPY):
+        try:
+            if not _uploaded(row, cloud):
+                return wait(1, "the volume is being copied to an image")
+            why = ""
+        except Unavailable:
+            raise
+        except (Error, GiveUp) as e:
+            why = e.says
+    with asking():
+        cloud.driver(Exports, row.host).remove(row.upload_image_id)
+
+    def then(tx: Tx) -> None:
+        if why:
+            images.forget(tx, cloud, row.upload_image_id)
+            says = f"copy volume to image: {why}"
+            message.create(tx, row, event_id="VOLUME_VOLUME_004_004", resource_type="VOLUME", says=says)
+        attachment.settle(tx, cloud, row.id)
+
+    return settle(State.AVAILABLE, then=then, upload_image_id=None, upload_format=None)
+
+
+def _uploaded(row: Row, cloud: Cloud) -> bool:
+    """Whether the image is active. Raises GiveUp and Error when it never will be."""
+    with cloud.db.read() as tx:
+        image = images.found(tx, row.upload_image_id)
+    if image is None:
+        raise GiveUp("the image was deleted")
+    if image.state == images.State.ACTIVE:
+        return True
+    with asking():
+        made = cloud.driver(Backend, row.host).export(row.id, image.id, row.upload_format)
+        return made and data.bring_in(cloud, cloud.driver(Exports, row.host), image.id)
+
+
 @machine.step(State.DELETING, within=None)
 def delete(row: Row, cloud: Cloud) -> Outcome:
     """Its snapshots first, then whoever copies it, then itself."""
@@ -145,6 +206,7 @@ _FAILED = {
     State.CREATING: (State.ERROR, "VOLUME_VOLUME_001_001", "schedule allocate volume"),
     State.DOWNLOADING: (State.ERROR, "VOLUME_VOLUME_005_004", "copy image to volume"),
     State.EXTENDING: (State.ERROR_EXTENDING, "VOLUME_VOLUME_006_007", "extend volume"),
+    State.RETYPING: (State.AVAILABLE, "VOLUME_VOLUME_001_001", "retype volume"),
     State.DELETING: (State.ERROR_DELETING, "VOLUME_VOLUME_014_001", "delete volume"),
 }
 
