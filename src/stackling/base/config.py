@@ -138,6 +138,15 @@ class Image(Section, frozen=True):
         _says("Ports that web-download may fetch from; private addresses are refused all the same."),
     ] = field(default_factory=lambda: [80, 443])
     import_timeout: Annotated[Positive, _says("Seconds an image import may take.")] = 21600
+    builds: Annotated[Limit, _says("Quota: builds of images a project may have at once; -1 is no limit.")] = 5
+    build_schedules: Annotated[Limit, _says("Quota: schedules of builds of a project.")] = 10
+    build_mirrors: Annotated[
+        dict[str, str],
+        _says("Package repositories used in place of a recipe's own: URI by URI. Images keep the recipe's."),
+    ] = field(default_factory=dict)
+    build_keyring: Annotated[
+        str, _says("File of keys that packages may be signed with besides the recipe's. Empty: none.")
+    ] = ""
 
 
 class Compute(Section, frozen=True):

@@ -11,6 +11,8 @@ from stackling.compute.driver import Hypervisor
 from stackling.compute.drivers.fake import FakeHypervisor
 from stackling.identity.actions import project
 from stackling.image.actions import image
+from stackling.image.driver import Builder
+from stackling.image.drivers.fake import FakeBuilder
 from stackling.network.driver import Chassis, Fabric
 from stackling.network.drivers.fake import FakeFabric
 from stackling.volume.driver import Backend
@@ -25,6 +27,7 @@ def plug(cloud: Cloud, hosts: Iterable[str]) -> dict[str, FakeHypervisor]:
     physical = tuple(network.name for network in cloud.config.network.external)
     fabric = FakeFabric([Chassis(name=name, hostname=name, physical_networks=physical) for name in names])
     cloud.plug(Fabric, fabric)
+    cloud.plug(Builder, FakeBuilder())
     made = {}
     for name in names:
         made[name] = FakeHypervisor(name, on_plug=partial(fabric.plug, chassis=name), on_unplug=fabric.unplug)

@@ -14,8 +14,10 @@ from stackling.base.config import Config, ExternalNetwork
 from stackling.boot import events, ready_image
 from stackling.compute.driver import Hypervisor
 from stackling.compute.drivers.libvirt import LibvirtHypervisor
-from stackling.image import store
+from stackling.image import builds, store
 from stackling.image.cache import ImageCache
+from stackling.image.driver import Builder
+from stackling.image.drivers.local import LocalBuilder
 from stackling.network.driver import Fabric, FabricError
 from stackling.network.drivers.ovn import OvnFabric
 from stackling.node import bridges, kvm, libvirtd
@@ -93,6 +95,20 @@ class Node:
         cloud.plug(Fabric, self.fabric)
         cloud.plug(Hypervisor, self.agent.hypervisor, host=name)
         cloud.plug(Backend, self.agent.backend, host=name)
+        cloud.plug(
+            Builder,
+            LocalBuilder(
+                cache=builds.cache(cloud),
+                hide=[
+                    Path(config.paths.state_dir),
+                    Path(config.paths.config_dir),
+                    Path(config.paths.log_dir),
+                ],
+                mirrors=config.image.build_mirrors,
+                keyring=Path(config.image.build_keyring) if config.image.build_keyring else None,
+                accel="kvm" if usable else "tcg",
+            ),
+        )
 
     def run(self) -> None:
         """Keep the daemons running, for as long as the process lives."""

@@ -222,6 +222,11 @@ def delete(tx: Tx, cloud: Cloud, caller: Caller, id: str) -> None:
     row = owned(tx, caller, id, "delete_image")
     if row.protected:
         raise Forbidden(f"Image {id} is protected and cannot be deleted.")
+    remove(tx, cloud, id)
+
+
+def remove(tx: Tx, cloud: Cloud, id: str) -> None:
+    """The image is gone, whoever wanted that; its data follows."""
     for table in (image_property, image_tag, image_member):
         tx.execute(sa.delete(table).where(table.c.image_id == id))
     tx.execute(sa.delete(image).where(image.c.id == id))

@@ -70,7 +70,7 @@ def run(
     `network` it shares the host's network and sees what any user of the host sees: for programs of the host, not of an
     image. `groups` are groups of the host whose rights it keeps. Raises Confined when it fails or takes longer than `seconds`, Stopped when `stop()` says so.
     """
-    order = {
+    order: dict[str, Any] = {
         "parent": os.getpid(),
         "argv": [str(word) for word in argv or ()],
         "call": call,

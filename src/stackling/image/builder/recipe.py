@@ -181,8 +181,9 @@ def _check(recipe: Recipe) -> None:
                 refuse(name, f"a recipe of kind {recipe.kind} can't have any")
     if recipe.installer is not None and recipe.installer.preseed and recipe.installer.autoinstall:
         refuse("installer", "either preseed or autoinstall")
-    if ".." in Path(recipe.keyring).parts:
-        refuse("keyring", "a path without ..")
+    keys = Path(recipe.keyring)
+    if ".." in keys.parts or (keys.is_absolute() and not keys.is_relative_to("/usr/share/keyrings")):
+        refuse("keyring", "a file below /usr/share/keyrings, or one that comes with the shipped recipes")
     for number, file in enumerate(recipe.files):
         if ".." in Path(file.path).parts:
             refuse(f"files[{number}].path", "a path without ..")

@@ -1,5 +1,5 @@
 """Tables of the image service."""
 
-from stackling.image.state import image, member, metadef, task
+from stackling.image.state import build, image, member, metadef, task
 
-__all__ = ["image", "member", "metadef", "task"]
+__all__ = ["build", "image", "member", "metadef", "task"]

@@ -1,5 +1,5 @@
 """The lives of images."""
 
-from stackling.image.steps import image, task
+from stackling.image.steps import build, build_schedule, image, task
 
-MACHINES = (image.machine, task.machine)
+MACHINES = (image.machine, task.machine, build.machine, build_schedule.machine)

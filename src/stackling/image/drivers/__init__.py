@@ -1,0 +1,1 @@
+"""Builders: the real one, and a fake."""
