@@ -6,7 +6,7 @@ from cyclopts import App
 
 from stackling import __version__
 from stackling.base.config import ConfigError
-from stackling.cli import config, docs, doctor, down, env, status, up
+from stackling.cli import config, docs, doctor, down, env, image, status, up
 from stackling.cli.setting import Trouble
 
 app = App(
@@ -22,6 +22,7 @@ app.command(doctor.doctor)
 app.command(env.env)
 app.command(config.config)
 app.command(docs.app)
+app.command(image.app)
 app.register_install_completion_command()
 
 

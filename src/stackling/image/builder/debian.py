@@ -217,13 +217,13 @@ def _files(recipe: Recipe, uuid: str) -> list[File]:
         File(path="/etc/kernel-img.conf", content="do_symlinks = yes\nlink_in_boot = no\n"),
     ]
     if recipe.cloud == "cloud-init":
-        made.append(File(path="/etc/cloud/cloud.cfg.d/90-stackling.cfg", content=_CLOUD_INIT))
+        made.append(File(path="/etc/cloud/cloud.cfg.d/90-stackling.cfg", content=CLOUD_INIT))
     if recipe.cloud == "agent":
         made += agent_files(recipe.login)
     return [*made, *recipe.files]
 
 
-_CLOUD_INIT = """# Where this machine learns who it is; nothing else is tried.
+CLOUD_INIT = """# Where this machine learns who it is; nothing else is tried.
 datasource_list: [ConfigDrive, OpenStack, None]
 locale: C.UTF-8
 apt: {preserve_sources_list: true}

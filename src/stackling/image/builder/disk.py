@@ -107,9 +107,9 @@ def write(scratch: str, disk: dict[str, object], uuid: str) -> None:
     )
 
 
-def compress(raw: str, out: str) -> None:
-    """A raw disk as a compressed qcow2 file (run confined)."""
-    run(["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", "-c", "-W", "-m", "4", raw, out])
+def compress(disk: str, out: str, kind: str = "raw") -> None:
+    """A disk of format `kind` as a compressed qcow2 file (run confined)."""
+    run(["qemu-img", "convert", "-q", "-f", kind, "-O", "qcow2", "-c", "-W", "-m", "4", disk, out])
 
 
 def _content_mib(root: Path) -> int:

@@ -57,7 +57,7 @@ def build(recipe: Recipe, work: Work, *, accel: str = "tcg") -> Built:
     work.begin()
     try:
         work.say(1, f"building {recipe.name} (recipe {recipe.digest[:12]})")
-        made, packages = _make(recipe, work)
+        made, packages = _make(recipe, work, accel)
         trial.try_out(recipe, work, made, accel=accel)
         work.say(95, "keeping the image")
         (work.directory / "packages.json").write_bytes(msgspec.json.encode(sbom(recipe, packages)))
@@ -72,7 +72,7 @@ def build(recipe: Recipe, work: Work, *, accel: str = "tcg") -> Built:
         work.end()
 
 
-def _make(recipe: Recipe, work: Work) -> tuple[Path, list[Package]]:
+def _make(recipe: Recipe, work: Work, accel: str) -> tuple[Path, list[Package]]:
     made = work.scratch / "disk.qcow2"
     if recipe.kind == "micro":
         require({**trial.TOOLS})
@@ -87,7 +87,7 @@ def _make(recipe: Recipe, work: Work) -> tuple[Path, list[Package]]:
         return made, []
     if recipe.kind == "installer":
         require({**installer.TOOLS, **trial.TOOLS})
-        installer.install(recipe, work)
+        installer.install(recipe, work, accel=accel)
         packages: list[Package] = []
     else:
         require({**debian.TOOLS, **disk.TOOLS, **trial.TOOLS})
@@ -106,7 +106,7 @@ def _make(recipe: Recipe, work: Work) -> tuple[Path, list[Package]]:
             [], "Writing the disk", call=("stackling.image.builder.disk:write", written), seconds=_SECONDS
         )
     work.say(62, "compressing")
-    arguments = {"raw": str(work.scratch / "disk.raw"), "out": str(made)}
+    arguments = {"disk": str(work.scratch / "disk.raw"), "out": str(made)}
     work.confined(
         [], "Compressing", call=("stackling.image.builder.disk:compress", arguments), seconds=_SECONDS
     )
