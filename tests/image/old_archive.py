@@ -36,22 +36,6 @@ _RENAMED = {
     "iproute": "iproute2",
 }
 
-# What the old udev has and the present one has not: a script for sysvinit.
-_UDEV = """#!/bin/sh
-### BEGIN INIT INFO
-# Provides:          udev
-# Required-Start:    mountkernfs
-# Required-Stop:
-# Default-Start:     S
-# Default-Stop:
-# Short-Description: hot-plug
-### END INIT INFO
-[ "$1" = start ] || exit 0
-/lib/systemd/systemd-udevd --daemon
-udevadm trigger --action=add
-udevadm settle
-"""
-
 
 def make(place: Path, suite: str, cache: Path) -> tuple[Path, Path]:
     """The archive's directory and the file of its key, made in `place` from packages fetched by way of `cache`."""
@@ -101,16 +85,9 @@ def _stand_in(archive: Path, name: str, needs: str) -> str:
         f"Depends: {needs}\nDescription: stands for {name}\n"
     )
     (tree / "DEBIAN/control").write_text(control)
-    if name == "sysvinit":
-        (tree / "etc/init.d").mkdir(parents=True)
-        for file, text in (
-            ("etc/init.d/udev", _UDEV),
-            ("DEBIAN/postinst", "#!/bin/sh\nupdate-rc.d udev defaults\n"),
-        ):
-            (tree / file).write_text(text)
-            (tree / file).chmod(0o755)
     made = archive / f"{name}_20990101_all.deb"
-    run(["dpkg-deb", "--root-owner-group", "--build", tree, made])
+    same = {"SOURCE_DATE_EPOCH": "1700000000"}
+    run(["dpkg-deb", "--root-owner-group", "--build", tree, made], environment=same)
     shutil.rmtree(tree)
     data = made.read_bytes()
     return (

@@ -9,6 +9,7 @@ import base64
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from stackling.image.builder import trial
@@ -105,7 +106,7 @@ def _script(login: str) -> str:
         "disk=/dev/vdb; root=",
         "mkdir -p /target",
         # The root file system is the one that has users and something to start with.
-        f"for part in {' '.join(f'$disk{n}' for n in ['', *range(1, 16)])}; do",
+        f"for part in {' '.join(f'${{disk}}{n}' for n in ['', *range(1, 16)])}; do",
         '    [ -b "$part" ] || continue',
         '    mount -t ext4 -o rw "$part" /target 2>/dev/null || continue',
         "    if [ -f /target/etc/passwd ] && [ -d /target/etc ] && { [ -e /target/sbin/init ] || [ -L /target/sbin/init ] || [ -e /target/usr/sbin/init ]; }; then root=$part; break; fi",
@@ -164,6 +165,7 @@ def inside(place: str, target: str, kind: str, script: str, accel: str) -> None:
     status = subprocess.run(argv, stdin=subprocess.DEVNULL, check=False).returncode
     said = console.read_text(errors="replace") if console.exists() else ""
     marks = [line.split(_MARK, 1)[1].strip() for line in said.splitlines() if _MARK in line]
+    sys.stdout.write("\n".join([*said.splitlines()[-5:], *marks, ""]))
     if status or not marks or not marks[-1].startswith("ok: "):
         raise BuildError(marks[-1] if marks else f"the machine ended with status {status}: {said[-400:]}")
     compress(target, str(home / "disk.qcow2"), kind)

@@ -41,8 +41,12 @@ def fetch(recipe: Recipe, work: Work) -> list[Package]:
     """Have the packages of a recipe, and what they need, in `scratch/repository`. Raises BuildError, Stopped."""
     apt = work.scratch / "apt"
     _prepare_apt(recipe, work, apt)
-    kept = work.cache / "archives"
-    kept.mkdir(exist_ok=True)
+    # Another repository may have other packages of the same name and version.
+    places = sorted(
+        f"{work.mirrors.get(p.uri, p.uri)} {p.suite} {recipe.release}" for p in recipe.repositories
+    )
+    kept = work.cache / "archives" / hashlib.sha256("\n".join(places).encode()).hexdigest()[:16]
+    kept.mkdir(parents=True, exist_ok=True)
     archives = apt / "cache" / "archives"
     # The cache's files are root's: whoever runs confined can read them and nothing else.
     for file in kept.glob("*.deb"):

@@ -11,6 +11,9 @@ from typing import Any
 from stackling.image.builder import confine
 from stackling.image.builder.run import BuildError
 
+# How mmdebstrap says once more that something failed.
+_NOISE = ("I: ", "E: setup failed", "E: mmdebstrap failed", "E: Sub-process")
+
 
 class Work:
     """The directory of a build: `log`, `progress.json` and, while it runs, `scratch`, which whoever runs confined owns.
@@ -112,7 +115,7 @@ class Work:
             size = log.seek(0, 2)
             log.seek(max(begun, size - 4096))
             lines = log.read().decode(errors="replace").splitlines()
-        said = [line.strip() for line in lines if line.strip()]
+        said = [line.strip() for line in lines if line.strip() and not line.startswith(_NOISE)]
         return "It said: " + " | ".join(said[-4:])[-600:] if said else ""
 
 
