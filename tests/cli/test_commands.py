@@ -15,7 +15,20 @@ import pytest
 import yaml
 
 COMMAND = str(Path(sys.executable).parent / "stackling")
-COMMANDS = ("up", "down", "status", "doctor", "env", "config", "docs", "docs states")
+COMMANDS = (
+    "up",
+    "down",
+    "status",
+    "doctor",
+    "env",
+    "config",
+    "docs",
+    "docs states",
+    "image",
+    "image recipes",
+    "image build",
+    "image cloudify",
+)
 
 
 class Operator:
