@@ -19,6 +19,7 @@ import pytest
 from stackling.image.builder import confine
 from stackling.image.builder.agent import HERE
 
+ROOT = Path(__file__).parents[2]
 AGENT = "/usr/lib/stackling-agent/agent"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ+test alice@example"
 META: dict[str, Any] = {
@@ -163,7 +164,8 @@ class System:
             "told": str(told),
             "commands": list(commands) or [["/bin/sh", AGENT, "run"]],
         }
-        with (self.place / "log").open("ab") as log:
+        with (self.place / "log").open("ab") as log, pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", ""))))
             confine.run(
                 None,
                 log=log,
