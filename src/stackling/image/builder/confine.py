@@ -27,8 +27,9 @@ from typing import IO, Any
 
 # Users of the namespace: a range far above those of people and of systemd's containers.
 FIRST_ID, IDS = 1_910_000_000, 65536
-# Places of the host that nobody inside needs, and where sockets and other people's files are.
-HIDDEN = ("/tmp", "/var/tmp", "/run", "/home", "/root", "/srv", "/mnt", "/media")
+# Places of the host that nobody inside needs: people's files, and (not where names are to be resolved) sockets.
+PRIVATE = ("/tmp", "/var/tmp", "/home", "/root")
+SOCKETS = ("/run", "/srv", "/mnt", "/media")
 _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = (
     0x20000,
     0x4000000,
@@ -66,8 +67,8 @@ def run(
 ) -> None:
     """Run a program (or, with `call`, a function "module:name" with keyword arguments) confined, and wait for its end.
 
-    What it prints goes to `log`. Of the hidden places (`HIDDEN` and `hide`) the directories `keep` are still seen. With
-    `network` it shares the host's network and sees what any user of the host sees: for programs of the host, not of an
+    What it prints goes to `log`. Of the hidden places (`PRIVATE`, `SOCKETS`, `hide`) the directories `keep` are still seen. With
+    `network` it shares the host's network and sees what any user sees, but for `PRIVATE`: for programs of the host, not of an
     image. `groups` are groups of the host whose rights it keeps. Raises Confined when it fails or takes longer than `seconds`, Stopped when `stop()` says so.
     """
     order: dict[str, Any] = {
@@ -75,7 +76,7 @@ def run(
         "argv": [str(word) for word in argv or ()],
         "call": call,
         "keep": [str(path) for path in keep],
-        "hide": [] if network else [*HIDDEN, *map(str, hide)],
+        "hide": [*PRIVATE] if network else [*PRIVATE, *SOCKETS, *map(str, hide)],
         "network": network,
         "cwd": str(cwd or "/"),
         "groups": [grp.getgrnam(name).gr_gid for name in groups],

@@ -61,7 +61,14 @@ def fetch(recipe: Recipe, work: Work) -> list[Package]:
 sed 's/_/=/; s/_.*//; s/%3a/:/g' {apt}/wanted | xargs apt-cache -c {apt}/apt.conf show >{apt}/records
 """
     work.say(5, "fetching packages from the recipe's repositories")
-    work.confined(["sh", "-c", script], "Fetching packages", seconds=_FETCH_SECONDS, network=True, cwd=apt)
+    work.confined(
+        ["sh", "-c", script],
+        "Fetching packages",
+        seconds=_FETCH_SECONDS,
+        network=True,
+        cwd=apt,
+        keep=_local(recipe, work),
+    )
     return _take(work, apt, kept)
 
 
@@ -112,6 +119,12 @@ def _prepare_apt(recipe: Recipe, work: Work, apt: Path) -> None:
     (apt / "apt.conf").write_text("\n".join(options) + "\n")
     for path in [apt, *apt.rglob("*")]:
         own(path)
+
+
+def _local(recipe: Recipe, work: Work) -> list[Path]:
+    """Repositories that are directories of this host."""
+    places = [work.mirrors.get(place.uri, place.uri) for place in recipe.repositories]
+    return [Path(p.partition(":")[2].removeprefix("//")) for p in places if p.startswith(("file:", "copy:"))]
 
 
 def _link(file: Path, to: Path) -> None:
