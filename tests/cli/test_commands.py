@@ -18,6 +18,7 @@ from tests.cli.operator import COMMAND, Operator
 
 COMMANDS = (
     "up", "down", "status", "doctor", "env", "config", "policy", "policy list", "policy check", "docs", "docs states",
+    "image", "image recipes", "image build", "image cloudify", "identity", "identity keys", "audit", "audit list",
 )  # fmt: skip
 
 

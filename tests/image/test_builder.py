@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from stackling.image.builder import READY, BuildError, BuiltImage, build_ready_image
-from stackling.image.builder.build import build
-from stackling.image.builder.cpio import write_initrd
-from stackling.image.builder.elf import needed
+from stackling.image.builder.micro.build import build
+from stackling.image.builder.micro.cpio import write_initrd
+from stackling.image.builder.micro.elf import needed
 from stackling.image.builder.run import require, run
 
 # Kept between runs: packages and the image are the same until the recipe changes.

@@ -267,6 +267,15 @@ class Image(Section, frozen=True):
     stage_total_mib: Annotated[
         Limit, _says("Quota: MiB that a project staged past which it may stage no more.")
     ] = -1
+    builds: Annotated[Limit, _says("Quota: builds of images a project may have at once; -1 is no limit.")] = 5
+    build_schedules: Annotated[Limit, _says("Quota: schedules of builds of a project.")] = 10
+    build_mirrors: Annotated[
+        dict[str, str],
+        _says("Package repositories used in place of a recipe's own: URI by URI. Images keep the recipe's."),
+    ] = field(default_factory=dict)
+    build_keyring: Annotated[
+        str, _says("File of keys that packages may be signed with besides the recipe's. Empty: none.")
+    ] = ""
 
 
 class Compute(Section, frozen=True):

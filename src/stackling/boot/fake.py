@@ -12,6 +12,8 @@ from stackling.compute.drivers.fake import FakeHypervisor
 from stackling.identity.actions import project
 from stackling.image.actions import image
 from stackling.image.data_driver import NodeCache
+from stackling.image.driver import Builder
+from stackling.image.drivers.fake import FakeBuilder
 from stackling.image.drivers.fake_cache import FakeCache
 from stackling.image.export import Exports, FakeExports
 from stackling.network.driver import Chassis, Fabric
@@ -28,6 +30,7 @@ def plug(cloud: Cloud, hosts: Iterable[str]) -> dict[str, FakeHypervisor]:
     physical = tuple(network.name for network in cloud.config.network.external)
     fabric = FakeFabric([Chassis(name=name, hostname=name, physical_networks=physical) for name in names])
     cloud.plug(Fabric, fabric)
+    cloud.plug(Builder, FakeBuilder())
     made = {}
     for name in names:
         exports = FakeExports()

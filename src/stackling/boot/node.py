@@ -14,9 +14,12 @@ from stackling.base.config import Config, ExternalNetwork
 from stackling.boot import events, ready_image
 from stackling.compute.driver import Hypervisor
 from stackling.compute.drivers.libvirt import LibvirtHypervisor
+from stackling.image import builds
 from stackling.image.actions import web
 from stackling.image.cache import ImageCache
 from stackling.image.data_driver import NodeCache
+from stackling.image.driver import Builder
+from stackling.image.drivers.local import LocalBuilder
 from stackling.image.export import Exports
 from stackling.network.driver import Fabric, FabricError
 from stackling.network.drivers.ovn import OvnFabric
@@ -97,6 +100,20 @@ class Node:
         cloud.plug(Backend, self.agent.backend, host=name)
         cloud.plug(NodeCache, self.agent.images, host=name)
         cloud.plug(Exports, self.agent.exports, host=name)
+        cloud.plug(
+            Builder,
+            LocalBuilder(
+                cache=builds.cache(cloud),
+                hide=[
+                    Path(config.paths.state_dir),
+                    Path(config.paths.config_dir),
+                    Path(config.paths.log_dir),
+                ],
+                mirrors=config.image.build_mirrors,
+                keyring=Path(config.image.build_keyring) if config.image.build_keyring else None,
+                accel="kvm" if usable else "tcg",
+            ),
+        )
 
     def run(self) -> None:
         """Keep the daemons running, for as long as the process lives."""

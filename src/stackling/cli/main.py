@@ -7,7 +7,7 @@ from cyclopts import App
 
 from stackling import __version__
 from stackling.base.config import ConfigError
-from stackling.cli import audit, config, docs, doctor, down, env, identity, policy, status, up
+from stackling.cli import audit, config, docs, doctor, down, env, identity, image, policy, status, up
 from stackling.cli.setting import Trouble
 
 app = App(
@@ -26,6 +26,7 @@ app.command(policy.app)
 app.command(docs.app)
 app.command(identity.app)
 app.command(audit.app)
+app.command(image.app)
 app.register_install_completion_command()
 
 

@@ -10,6 +10,7 @@ _SEEN = (
 )
 _ANYONE = "role:admin or role:reader"
 _DEFINED = "role:admin or (role:reader and (project_id:%(project_id)s or 'public':%(visibility)s))"
+_OWN_READER = "role:admin or (role:reader and project_id:%(project_id)s)"
 _SHOWN = ("namespace", "object", "objects", "property", "properties", "tag", "tags", "resource_type")
 _METADEF_CHANGES = (
     *(f"{verb}_metadef_namespace" for verb in ("add", "modify", "delete")),
@@ -65,6 +66,14 @@ RULES = (
     Rule("get_task", _ANYONE, "Show a task"),
     Rule("get_tasks", _ANYONE, "List tasks"),
     Rule("add_task", _ANYONE, "Create a task"),
+    # Builds: rules of our own. They run on a host, so only those whom the operator trusts may start them.
+    Rule("image_build:create", "role:admin", "Build an image from a shipped recipe"),
+    Rule("image_build:create_custom", "role:admin", "Build an image from a recipe of one's own"),
+    Rule("image_build:list", _OWN_READER, "List builds of images and their schedules"),
+    Rule("image_build:show", _OWN_READER, "Show a build, its log and packages, or a schedule"),
+    Rule("image_build:cancel", "role:admin", "Cancel a build"),
+    Rule("image_build:delete", "role:admin", "Delete a build that has ended"),
+    Rule("image_build:schedule", "role:admin", "Create, change and delete schedules of builds"),
     *(Rule(f"get_metadef_{what}", _DEFINED, f"Show a metadata definition's {what}") for what in _SHOWN),
     Rule(
         "get_metadef_namespaces",

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from stackling.base.cloud import Cloud
 from stackling.base.rest import Service
 from stackling.image.api import (
+    build,
     cached,
     data,
     image,
@@ -65,6 +66,15 @@ def routes(cloud: Cloud) -> Iterable[tuple[str, object]]:
     yield "/v2/metadefs/namespaces/{namespace}/properties/{name}", metadef_definition.Property(cloud)
     yield "/v2/metadefs/namespaces/{namespace}/tags", metadef_definition.Tags(cloud)
     yield "/v2/metadefs/namespaces/{namespace}/tags/{name}", metadef_definition.Tag(cloud)
+    yield "/v2/build_recipes", build.Recipes()
+    yield "/v2/build_recipes/{name}", build.Recipe()
+    yield "/v2/builds", build.Builds(cloud)
+    yield "/v2/builds/{build_id}", build.Build(cloud)
+    yield "/v2/builds/{build_id}/log", build.Attached(cloud, "log", "text/plain; charset=UTF-8")
+    yield "/v2/builds/{build_id}/packages", build.Attached(cloud, "packages.json", "application/spdx+json")
+    yield "/v2/builds/{build_id}/actions/cancel", build.Cancel(cloud)
+    yield "/v2/build_schedules", build.Schedules(cloud)
+    yield "/v2/build_schedules/{schedule_id}", build.Schedule(cloud)
     for name in schema.SCHEMAS:
         yield f"/v2/schemas/{name}", schema.Schema(name)
 

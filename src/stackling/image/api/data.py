@@ -61,20 +61,24 @@ class File:
         if row.size is None:  # it lies on the web, and nobody read it yet
             resp.stream = _Part(file, 1 << 62)
             return
-        resp.set_header("Accept-Ranges", "bytes")
-        try:
-            first, last = _range(req, row.size)
-        except RangeNotSatisfiable:
-            file.close()
-            raise
-        whole = (first, last) == (0, row.size - 1)
-        if not (whole and req.get_header("Range") is None):
-            resp.status = "206 Partial Content"
-            resp.content_range = (first, last, row.size)
-            file.seek(first)
-        elif row.checksum:
+        send(req, resp, file, row.size)
+        if resp.status_code == 200 and row.checksum:
             resp.set_header("Content-MD5", row.checksum)
-        resp.set_stream(_Part(file, last - first + 1), last - first + 1)
+
+
+def send(req: Request, resp: Response, file: BinaryIO, size: int) -> None:
+    """Answer with an opened file of `size` bytes, or the part of it that was asked for. Raises RangeNotSatisfiable."""
+    resp.set_header("Accept-Ranges", "bytes")
+    try:
+        first, last = _range(req, size)
+    except RangeNotSatisfiable:
+        file.close()
+        raise
+    if req.get_header("Range") is not None:
+        resp.status = "206 Partial Content"
+        resp.content_range = (first, last, size)
+        file.seek(first)
+    resp.set_stream(_Part(file, last - first + 1), last - first + 1)
 
 
 def _range(req: Request, size: int) -> tuple[int, int]:
@@ -86,7 +90,7 @@ def _range(req: Request, size: int) -> tuple[int, int]:
     start, dash, end = text.strip().partition("-")
     well = dash and (not start or start.isdigit()) and (not end or end.isdigit()) and (start or end)
     refused = RangeNotSatisfiable(
-        "The range asked for is not within the image.", headers={"Content-Range": f"bytes */{size}"}
+        "The range asked for is not within the data.", headers={"Content-Range": f"bytes */{size}"}
     )
     if not well or len(text) > 64:
         raise refused

@@ -1,10 +1,12 @@
-"""The image builder: bootable disk images made from Debian packages, without root's loop devices or KVM.
+"""The image builder: bootable disk images made to order, without loop devices, mounts on the host, or KVM.
 
-A recipe (`recipe.py`) says which packages, programs, kernel modules and own files an image has. The steps
-are: fetch packages (`packages.py`), put a root tree together (`tree.py`), write a disk (`disk.py`).
+A recipe (`recipe.py`, the shipped ones in `recipes/`) says what an image is. `line.py` builds one: packages are fetched
+and installed (`debian.py`), or an installer runs (`installer.py`), a disk is written (`disk.py`) and booted as a test
+(`trial.py`). Whatever runs code of the image runs confined (`confine.py`). `micro/` is the tiny image, made otherwise.
 """
 
-from stackling.image.builder.build import BuildError, BuiltImage, build, build_ready_image
-from stackling.image.builder.recipe import READY, Recipe
+from stackling.image.builder.micro.build import BuiltImage, build_ready_image
+from stackling.image.builder.micro.recipe import READY
+from stackling.image.builder.run import BuildError
 
-__all__ = ["READY", "BuildError", "BuiltImage", "Recipe", "build", "build_ready_image"]
+__all__ = ["READY", "BuildError", "BuiltImage", "build_ready_image"]

@@ -1,93 +1,210 @@
-"""Writes a bootable disk from trees, with no mount and no loop device.
+"""Writes a bootable disk from a tree, with no mount and no loop device: GPT, GRUB for BIOS and for UEFI.
 
-MBR, first partition FAT16 with syslinux, kernel and initial RAM disk, second partition ext4 with the root tree.
+GRUB is whole in itself (all modules it needs are in its core) and reads /boot/grub/grub.cfg of the root file system, so
+an image of any age boots, and needs no boot loader's packages.
 """
 
-import math
+import os
+import struct
 from pathlib import Path
 
-from stackling.image.builder.recipe import Recipe
+from stackling.image.builder.recipe import MIB, Disk
 from stackling.image.builder.run import BuildError, run
 
-MIB = 1 << 20
-ROOT_LABEL = "stackling-root"
 #: Commands a disk needs, and the Debian packages that have them.
 TOOLS = {
+    "grub-mkimage": "grub-common",
     "mcopy": "mtools",
     "mke2fs": "e2fsprogs",
     "mkfs.vfat": "dosfstools",
     "qemu-img": "qemu-utils",
     "sfdisk": "fdisk",
-    "syslinux": "syslinux",
 }
-_MBR = Path("/usr/lib/SYSLINUX/mbr.bin")
-# Equal inputs give equal disks: no clock and no random identifiers in file systems.
-_FIXED = {"SOURCE_DATE_EPOCH": "1700000000", "E2FSPROGS_FAKE_TIME": "1700000000", "MTOOLS_SKIP_CHECK": "1"}
-_UUID = "5bd6a3e1-7a0c-4b57-9a3b-0c1d57ac8710"
+_GRUB = Path("/usr/lib/grub")
+_MODULES = (
+    *("part_gpt", "part_msdos", "ext2", "fat", "normal", "configfile", "linux", "search", "search_fs_uuid"),
+    *("search_label", "test", "echo", "minicmd", "gzio", "lzopio", "xzio", "serial", "terminal", "boot"),
+    *("reboot", "halt", "ls", "cat"),
+)
+_BIOS_MIB, _ESP_MIB = 1, 16
+_BIOS_TYPE = "21686148-6449-6E6F-744E-656564454649"
+_ESP_TYPE = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
+_ROOT_TYPE = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"  # Linux root (x86-64)
+_SECTOR = 512
 # Up to 128 GiB by growing online in one go (blocks of 4 KiB); the kernel goes on from there by itself.
 _RESIZE_BLOCKS = 33554432
 
 
-def write_raw(recipe: Recipe, root: Path, kernel: Path, initrd: Path, out: Path) -> None:
-    """Write the raw disk. The root partition is as big as its content and the recipe's spare room."""
-    if not _MBR.exists():
-        raise BuildError(
-            "Building an image needs syslinux's boot record; install with: apt-get install syslinux"
-        )
-    content = sum(
-        math.ceil(path.lstat().st_size / 4096) * 4096 for path in root.rglob("*") if not path.is_symlink()
+def require_grub(disk: Disk) -> None:
+    """Raises BuildError naming the package that is missing."""
+    for boot, place, package in (
+        ("bios", "i386-pc", "grub-pc-bin"),
+        ("uefi", "x86_64-efi", "grub-efi-amd64-bin"),
+    ):
+        if boot in disk.boot and not (_GRUB / place / "kernel.img").exists():
+            raise BuildError(f"Booting by {boot} needs GRUB's files; install with: apt-get install {package}")
+
+
+def write(scratch: str, disk: dict[str, object], uuid: str) -> None:
+    """Write `scratch/disk.raw` from `scratch/root` (run confined, where the tree's owners are who they should be).
+
+    `uuid` names the root file system; disk and partitions have names made from it.
+    """
+    place, want = Path(scratch), Disk(**disk)  # type: ignore[arg-type]
+    root, out = place / "root", place / "disk.raw"
+    sectors = [_BIOS_MIB if "bios" in want.boot else 0, _ESP_MIB if "uefi" in want.boot else 0]
+    root_mib = (want.size_mib or _content_mib(root) + want.spare_mib) - sum(sectors) * (
+        want.size_mib is not None
     )
-    # 6 % and 8 MiB for inodes and the journal.
-    root_mib = math.ceil(content * 1.06 / MIB) + 8 + recipe.spare_mib
-    boot_start, root_start = 1, 1 + recipe.boot_mib
-    out.unlink(missing_ok=True)
-    with out.open("wb") as disk:
-        disk.truncate((root_start + root_mib) * MIB)
-        disk.write(_MBR.read_bytes()[:440])
-    run(
-        ["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", out],
-        stdin=(
-            "label: dos\nlabel-id: 0x5bd6a3e1\n"
-            f"start={boot_start}MiB, size={recipe.boot_mib}MiB, type=6, bootable\n"
-            f"start={root_start}MiB, type=83\n"
-        ),
-    )
-    _write_boot(recipe, kernel, initrd, out, boot_start)
-    _write_root(root, out, root_start, root_mib)
-
-
-def write_qcow2(raw: Path, out: Path) -> None:
-    """Compress a raw disk into a qcow2 file."""
-    run(["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", "-c", "-W", "-m", "4", raw, out])
-
-
-def _write_boot(recipe: Recipe, kernel: Path, initrd: Path, disk: Path, start_mib: int) -> None:
-    settings = disk.with_suffix(".cfg")
-    settings.write_text(
-        "DEFAULT linux\nPROMPT 0\nTIMEOUT 0\nLABEL linux\n"
-        f"  KERNEL /vmlinuz\n  INITRD /initrd\n  APPEND {recipe.kernel_arguments}\n"
-    )
-    sector = start_mib * MIB // 512
+    start = 1
+    layout = [f"label: gpt\nlabel-id: {_derived(uuid, 0)}\n"]
+    starts: dict[str, int] = {}
+    for name, kind, size in (
+        ("bios", _BIOS_TYPE, sectors[0]),
+        ("uefi", _ESP_TYPE, sectors[1]),
+        ("root", _ROOT_TYPE, root_mib),
+    ):
+        if size:
+            starts[name] = start
+            layout.append(
+                f"start={start}MiB, size={size}MiB, type={kind}, uuid={_derived(uuid, len(layout))}, name={name}\n"
+            )
+            start += size
+    with out.open("wb") as file:
+        file.truncate((start + 1) * MIB)
+    run(["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", out], stdin="".join(layout))
+    if "bios" in starts:
+        _write_bios(place, out, starts["bios"], uuid)
+    if "uefi" in starts:
+        _write_uefi(place, out, starts["uefi"], uuid)
+    features = ["-O", ",".join(want.features)] if want.features else []
     run(
         [
-            *("mkfs.vfat", "--invariant", "-F", "16", "-s", "8", "-n", "BOOT", "-h", str(sector)),
-            *("--offset", str(sector), disk, str(recipe.boot_mib * 1024)),
+            *(
+                "mke2fs",
+                "-q",
+                "-F",
+                "-t",
+                want.filesystem,
+                *features,
+                "-L",
+                "cloud-root",
+                "-U",
+                uuid,
+                "-b",
+                "4096",
+            ),
+            *(
+                "-m",
+                "1",
+                "-d",
+                root,
+                "-E",
+                f"offset={starts['root'] * MIB},resize={_RESIZE_BLOCKS},hash_seed={uuid},root_owner=0:0",
+            ),
+            *(out, f"{root_mib}M"),
         ]
     )
-    run(["syslinux", "--install", "--offset", str(start_mib * MIB), disk])
-    at = f"{disk}@@{start_mib}M"
-    for source, name in ((settings, "syslinux.cfg"), (kernel, "vmlinuz"), (initrd, "initrd")):
-        run(["mcopy", "-i", at, source, f"::/{name}"], environment=_FIXED)
-    settings.unlink()
 
 
-def _write_root(root: Path, disk: Path, start_mib: int, size_mib: int) -> None:
+def compress(disk: str, out: str, kind: str = "raw") -> None:
+    """A disk of format `kind` as a compressed qcow2 file (run confined)."""
+    run(["qemu-img", "convert", "-q", "-f", kind, "-O", "qcow2", "-c", "-W", "-m", "4", disk, out])
+
+
+def _content_mib(root: Path) -> int:
+    total = 0
+    for directory, _, files in os.walk(root):
+        total += 4096 + sum(
+            (os.lstat(os.path.join(directory, f)).st_size + 4095) // 4096 * 4096 for f in files
+        )
+    return int(total * 1.06 / MIB) + 80  # inodes and the journal
+
+
+def _derived(uuid: str, number: int) -> str:
+    return f"{int(uuid[:8], 16) ^ (number + 1):08x}{uuid[8:]}"
+
+
+def _early(place: Path, uuid: str) -> Path:
+    file = place / "early.cfg"
+    file.write_text(
+        f"search --no-floppy --fs-uuid --set=root {uuid}\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n"
+    )
+    return file
+
+
+def _write_bios(place: Path, out: Path, start_mib: int, uuid: str) -> None:
+    """GRUB's boot sector, told where its core is; the core, told where its own rest is.
+
+    The two places are those that grub-bios-setup writes (GRUB, include/grub/i386/pc/boot.h): the core's sector at 0x5c
+    of the boot sector, and the first entry of the list of blocks at the end of the core's first sector.
+    """
+    core = place / "core.img"
     run(
         [
-            *("mke2fs", "-q", "-F", "-t", "ext4", "-L", ROOT_LABEL, "-U", _UUID, "-b", "4096", "-m", "1"),
-            *("-i", "16384", "-J", "size=4", "-d", root),
-            *("-E", f"offset={start_mib * MIB},resize={_RESIZE_BLOCKS},hash_seed={_UUID},root_owner=0:0"),
-            *(disk, f"{size_mib}M"),
-        ],
-        environment=_FIXED,
+            "grub-mkimage",
+            "-O",
+            "i386-pc",
+            "-o",
+            core,
+            "-p",
+            "/boot/grub",
+            "-c",
+            _early(place, uuid),
+            "biosdisk",
+            *_MODULES,
+        ]
     )
+    image = bytearray(core.read_bytes())
+    sector = start_mib * MIB // _SECTOR
+    struct.pack_into("<Q", image, _SECTOR - 12, sector + 1)
+    boot = bytearray((_GRUB / "i386-pc" / "boot.img").read_bytes()[:440])
+    struct.pack_into("<Q", boot, 0x5C, sector)
+    if len(image) > _BIOS_MIB * MIB:
+        raise BuildError("GRUB's core is too large for its partition")
+    with out.open("r+b") as file:
+        file.write(boot)
+        file.seek(sector * _SECTOR)
+        file.write(image)
+
+
+def _write_uefi(place: Path, out: Path, start_mib: int, uuid: str) -> None:
+    loader = place / "bootx64.efi"
+    run(
+        [
+            "grub-mkimage",
+            "-O",
+            "x86_64-efi",
+            "-o",
+            loader,
+            "-p",
+            "/boot/grub",
+            "-c",
+            _early(place, uuid),
+            "efi_gop",
+            "efi_uga",
+            "all_video",
+            *_MODULES,
+        ]
+    )
+    sector = start_mib * MIB // _SECTOR
+    run(
+        [
+            "mkfs.vfat",
+            "--invariant",
+            "-F",
+            "16",
+            "-n",
+            "EFI",
+            "-h",
+            str(sector),
+            "--offset",
+            str(sector),
+            out,
+            str(_ESP_MIB * 1024),
+        ]
+    )
+    at = f"{out}@@{start_mib}M"
+    skip = {"MTOOLS_SKIP_CHECK": "1"}
+    run(["mmd", "-i", at, "::/EFI", "::/EFI/BOOT"], environment=skip)
+    run(["mcopy", "-i", at, loader, "::/EFI/BOOT/BOOTX64.EFI"], environment=skip)

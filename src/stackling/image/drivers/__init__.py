@@ -1,1 +1,1 @@
-"""Stores of image data."""
+"""Stores of image data, caches and builders of hosts: real and fake."""

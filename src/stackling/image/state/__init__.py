@@ -1,5 +1,5 @@
 """Tables of the image service."""
 
-from stackling.image.state import cached, image, member, metadef, task
+from stackling.image.state import build, cached, image, member, metadef, task
 
-__all__ = ["cached", "image", "member", "metadef", "task"]
+__all__ = ["build", "cached", "image", "member", "metadef", "task"]

@@ -1,5 +1,12 @@
 """The lives of images."""
 
-from stackling.image.steps import cached, image, task
+from stackling.image.steps import build, build_schedule, cached, image, task
 
-MACHINES = (image.machine, task.machine, cached.machine, cached.looks)
+MACHINES = (
+    image.machine,
+    task.machine,
+    cached.machine,
+    cached.looks,
+    build.machine,
+    build_schedule.machine,
+)

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stackling.image.builder import disk
-from stackling.image.builder.cpio import write_initrd
-from stackling.image.builder.packages import Packages, unpack
-from stackling.image.builder.recipe import READY, Recipe
+from stackling.image.builder.micro import disk
+from stackling.image.builder.micro.cpio import write_initrd
+from stackling.image.builder.micro.packages import Packages, unpack
+from stackling.image.builder.micro.recipe import READY, Recipe
+from stackling.image.builder.micro.tree import Unpacked, make_initrd_tree, make_root
 from stackling.image.builder.run import BuildError, require
-from stackling.image.builder.tree import Unpacked, make_initrd_tree, make_root
 
 __all__ = ["BuildError", "BuiltImage", "build", "build_ready_image"]
 

@@ -4,8 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
-from stackling.image.builder.elf import needed
-from stackling.image.builder.recipe import Recipe
+from stackling.image.builder.micro.elf import needed
+from stackling.image.builder.micro.recipe import Recipe
 from stackling.image.builder.run import BuildError, run
 
 _LIBRARIES = ("usr/lib/x86_64-linux-gnu", "usr/libexec/sudo", "usr/lib")

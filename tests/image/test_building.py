@@ -1,0 +1,169 @@
+"""Real builds: packages from real repositories, images that are booted. Minutes each, so they are `host` tests.
+
+Packages and the tiny image are kept between runs in /var/tmp/stackling-builds.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from stackling.image.builder import BuildError, cloudify, confine, line, recipe
+from stackling.image.builder.work import Work
+
+from . import old_archive
+
+KEPT = Path("/var/tmp/stackling-builds")
+
+pytestmark = [
+    pytest.mark.host,
+    pytest.mark.timeout(7200),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root for namespaces"),
+]
+
+
+@pytest.fixture(scope="module")
+def cache() -> Path:
+    micro = KEPT / "micro"
+    micro.mkdir(parents=True, exist_ok=True)
+    for name in ("ready.qcow2", "ready.qcow2.json"):
+        ready = Path("/var/tmp/stackling-ready") / name
+        if ready.exists() and not (micro / name).exists():
+            shutil.copy(ready, micro / name)
+    return KEPT
+
+
+def mine() -> list[str]:
+    """Command lines of processes that run confined."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            uid = next(line for line in status.read_text().splitlines() if line.startswith("Uid:")).split()[1]
+            if int(uid) == confine.FIRST_ID:
+                found.append(status.with_name("cmdline").read_bytes().decode(errors="replace"))
+        except (OSError, StopIteration):
+            continue
+    return found
+
+
+def test_the_tiny_image_passes_the_test_of_all_images(tmp_path: Path, cache: Path) -> None:
+    work = Work(tmp_path / "build", cache=cache)
+    built = line.build(recipe.shipped()["micro"], work)
+    said = work.log.read_text()
+    for told in (
+        "ssh with the cloud's key as stackling",
+        "the host name came from the metadata",
+        "the user data ran",
+        "the root file system has grown",
+        "clean shutdown",
+    ):
+        assert f"test: {told}" in said
+    assert built.path.stat().st_size == built.size
+    assert built.properties["stackling_recipe_digest"] == built.recipe.digest
+    assert not work.scratch.exists()
+
+
+def test_an_image_that_fails_its_test_is_none(tmp_path: Path, cache: Path) -> None:
+    plain = recipe.plain(recipe.shipped()["micro"])
+    bad = recipe.convert({**plain, "tests": [{"run": "echo it is broken; false"}]})
+    work = Work(tmp_path / "build", cache=cache)
+    with pytest.raises(BuildError, match="it is broken"):
+        line.build(bad, work)
+    assert not (work.directory / "image.qcow2").exists()
+    assert not work.scratch.exists()
+    assert "it is broken" in work.log.read_text()
+
+
+def test_a_killed_build_leaves_nothing_running_and_begins_anew(tmp_path: Path, cache: Path) -> None:
+    place = tmp_path / "build"
+    script = f"""
+    from pathlib import Path
+    from stackling.image.builder import line, recipe
+    from stackling.image.builder.work import Work
+    line.build(recipe.shipped()["micro"], Work(Path({str(place)!r}), cache=Path({str(cache)!r})))
+    """
+    mounts = Path("/proc/mounts").read_text()
+    builder = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
+    end = time.monotonic() + 120
+    while not any(str(place) in command and "qemu-system" in command for command in mine()):
+        assert time.monotonic() < end
+        assert builder.poll() is None
+        time.sleep(0.2)
+    builder.send_signal(signal.SIGKILL)
+    builder.wait()
+    end = time.monotonic() + 30
+    while any(str(place) in command for command in mine()):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert Path("/proc/mounts").read_text() == mounts
+    work = Work(place, cache=cache)
+    work.begin()
+    assert list(work.scratch.iterdir()) == []
+    work.end()
+
+
+def test_cloudify_puts_the_agent_into_a_system_without_cloud_init(tmp_path: Path, cache: Path) -> None:
+    """The tiny image is such a system (with busybox's init)."""
+    work = Work(tmp_path / "work", cache=cache)
+    made = cloudify.cloudify(cache / "micro" / "ready.qcow2", work, test=False)
+    assert made.read_bytes()[:4] == b"QFI\xfb"
+    assert "ok: the agent on /dev/vdb2" in work.log.read_text()
+
+
+def test_cloudify_refuses_what_holds_no_system(tmp_path: Path, cache: Path) -> None:
+    blank = tmp_path / "blank.raw"
+    blank.write_bytes(bytes(1 << 20))
+    work = Work(tmp_path / "work", cache=cache)
+    with pytest.raises(BuildError, match="no partition has"):
+        cloudify.cloudify(blank, work)
+    assert not (work.directory / "image.qcow2").exists()
+
+
+def test_an_image_that_is_not_safe_is_not_even_opened(tmp_path: Path, cache: Path) -> None:
+    backed = tmp_path / "backed.qcow2"
+    subprocess.run(
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-b", "/etc/passwd", "-F", "raw", str(backed), "1M"],
+        check=True,
+    )
+    with pytest.raises(BuildError, match="backing"):
+        cloudify.cloudify(backed, Work(tmp_path / "work", cache=cache))
+
+
+@pytest.mark.parametrize("name", ["debian-7"])
+def test_an_old_debian_becomes_a_cloud_image(name: str, tmp_path: Path, cache: Path) -> None:
+    old = recipe.shipped()[name]
+    archive, key = old_archive.make(tmp_path, old.release, cache)
+    work = Work(
+        tmp_path / "build",
+        cache=cache,
+        mirrors={place.uri: f"copy:{archive}" for place in old.repositories},
+        keyring=key,
+    )
+    built = line.build(old, work)
+    assert "test: passed" in work.log.read_text()
+    assert any(package.name == "sysvinit-core" for package in built.packages)
+    assert not any(package.name == "cloud-init" for package in built.packages)
+
+
+def test_a_repository_signed_by_somebody_else_is_refused(tmp_path: Path, cache: Path) -> None:
+    old = recipe.shipped()["debian-7"]
+    archive, _ = old_archive.make(tmp_path, old.release, cache)
+    mirrors = {place.uri: f"copy:{archive}" for place in old.repositories}
+    with pytest.raises(BuildError, match="is not signed"):
+        line.build(old, Work(tmp_path / "build", cache=cache, mirrors=mirrors))
+
+
+def test_debian_12_boots_to_cloud_init_done_and_ssh(tmp_path: Path, cache: Path) -> None:
+    work = Work(tmp_path / "build", cache=cache)
+    built = line.build(recipe.shipped()["debian-12"], work)
+    said = work.log.read_text()
+    assert "test: 'cloud-init status --wait': " in said
+    assert "test: passed" in said
+    names = {package.name for package in built.packages}
+    assert {"cloud-init", "linux-image-cloud-amd64", "openssh-server"} <= names
