@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+from msgspec import Struct
+
 from stackling.base import config
+from stackling.base.directory import DomainDirectory
 from stackling.cli.config import toml
 
 
@@ -19,20 +22,28 @@ def main() -> None:
         if option.section != section:
             section = option.section
             lines += ["", f"## [{section}]", "", "| option | default | meaning |", "|---|---|---|"]
-        default = "see below" if option.name == "external" else f"`{toml(option.default)}`"
+        default = "see below" if option.name in ("external", "directories") else f"`{toml(option.default)}`"
         lines.append(f"| `{option.name}` | {default} | {option.says} |")
-    lines += [
-        "",
-        "### [[network.external]]",
-        "",
+    lines += _table(
+        "network.external",
         "One table for each external network; the first is the default one.",
-        "",
-        "| option | default | meaning |",
-        "|---|---|---|",
-    ]
-    for name, says, default in config.fields_of(config.ExternalNetwork):
-        lines.append(f"| `{name}` | `{toml(default)}` | {says} |")
+        config.ExternalNetwork,
+    )
+    lines += _table(
+        "identity.directories",
+        "One table for each domain whose users are in a directory (LDAP, Active Directory). The names are those of Keystone's"
+        " `[ldap]`, and of the group `ldap` of a domain's configuration.",
+        DomainDirectory,
+    )
     (Path(__file__).parents[1] / "docs" / "configuration.md").write_text("\n".join(lines) + "\n")
+
+
+def _table(name: str, says: str, kind: type[Struct]) -> list[str]:
+    lines = ["", f"### [[{name}]]", "", says, "", "| option | default | meaning |", "|---|---|---|"]
+    for option, meaning, default in config.fields_of(kind):
+        shown = "none" if default is None else f"`{toml(default)}`"
+        lines.append(f"| `{option}` | {shown} | {meaning} |")
+    return lines
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from stackling.base import db, ids
 from stackling.base.cloud import Cloud
 from stackling.base.db import Tx
-from stackling.identity.actions import keys, secret
+from stackling.identity.actions import directory, keys, secret
 from stackling.identity.state import project as projects
 from stackling.identity.state import revision
 from stackling.identity.state import user as users
@@ -43,6 +43,7 @@ def bootstrap(tx: Tx, cloud: Cloud) -> None:
     changed = _catalog(tx, cloud) or changed
     if changed or not revision.read(tx):
         revision.bump(tx)
+    directory.prepare(tx, cloud)
 
 
 def _domain(tx: Tx) -> bool:

@@ -50,7 +50,7 @@ def decrypt(cloud: Cloud, kept: str) -> str:
 
 def rotate_keys(cloud: Cloud) -> None:
     """Make a new primary key, and encrypt every credential anew with it."""
-    from stackling.identity.actions import oidc  # which encrypts with what stands here
+    from stackling.identity.actions import domain_config, oidc  # which encrypt with what stands here
 
     store = keys.repository(cloud, keys.CREDENTIALS)
     store.rotate(3)
@@ -60,6 +60,7 @@ def rotate_keys(cloud: Cloud) -> None:
             fresh = every.rotate(row.blob.encode()).decode()
             tx.execute(sa.update(credential).where(credential.c.id == row.id).values(blob=fresh))
         oidc.rotate_secrets(tx, cloud)
+        domain_config.rotate_secrets(tx, cloud)
 
 
 def ec2_id(access: str) -> str:

@@ -23,7 +23,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import NotFound, Unauthorized
-from stackling.identity.actions import catalog, keys
+from stackling.identity.actions import catalog, directory, keys
 from stackling.identity.state import credential, grants, revision
 from stackling.identity.state import federated_user as federated_users
 from stackling.identity.state import project as projects
@@ -169,6 +169,7 @@ class Tokens:
         fresh = kept is not None and (kept.until is None or kept.until > now)
         if kept is not None and fresh and kept.revision == revision.glance(cloud.db):
             return kept
+        directory.freshen(cloud, payload.user_id, _unpack(payload.trust))
         with cloud.db.read() as tx:
             number = revision.read(tx)  # before all else: what changes meanwhile has a higher one
             found = read(tx, cloud, text, payload, number)
@@ -409,6 +410,7 @@ def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int) -> Toke
             body["service_providers"] = providers
         shown = catalog.shown(tx, rows, user_id=bearer.id, project_id=who.project_id)
     giver = trusted.trustor_user_id if trusted is not None else found.id
+    for_a_time = federated_users.first_end(tx, giver, now) if origin or trusted is not None else None
     return Token(
         text=text,
         payload=payload,
@@ -416,7 +418,7 @@ def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int) -> Toke
         caller=who,
         body=body,
         catalog=shown,
-        until=federated_users.first_end(tx, giver, now) if origin or trusted is not None else None,
+        until=min((e for e in (for_a_time, directory.ends(tx, cloud, [found.id, giver])) if e), default=None),
         _encoded={},
     )
 

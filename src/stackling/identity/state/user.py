@@ -17,6 +17,7 @@ from sqlalchemy import (
 )
 
 from stackling.base.db import JSON, Row, Tx, metadata
+from stackling.identity.state.directory import present
 
 user = Table(
     "identity_user",
@@ -75,11 +76,13 @@ membership = Table(
 
 
 def find(tx: Tx, user_id: str) -> Row | None:
-    return tx.execute(sa.select(user).where(user.c.id == user_id)).one_or_none()
+    """The user; not one that his directory has no more."""
+    return tx.execute(sa.select(user).where(user.c.id == user_id, present(user.c.id))).one_or_none()
 
 
 def find_by_name(tx: Tx, name: str, domain_id: str) -> Row | None:
-    return tx.execute(sa.select(user).where(user.c.name == name, user.c.domain_id == domain_id)).one_or_none()
+    query = sa.select(user).where(user.c.name == name, user.c.domain_id == domain_id, present(user.c.id))
+    return tx.execute(query).one_or_none()
 
 
 def current_password(tx: Tx, user_id: str) -> Row | None:
@@ -89,7 +92,7 @@ def current_password(tx: Tx, user_id: str) -> Row | None:
 
 
 def find_group(tx: Tx, group_id: str) -> Row | None:
-    return tx.execute(sa.select(group).where(group.c.id == group_id)).one_or_none()
+    return tx.execute(sa.select(group).where(group.c.id == group_id, present(group.c.id))).one_or_none()
 
 
 def groups_of(tx: Tx, user_id: str) -> list[str]:
