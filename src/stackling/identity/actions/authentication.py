@@ -145,6 +145,19 @@ def admit(cloud: Cloud, auth: Auth, proof: Proof, receipt: str | None = None) ->
     return issue(cloud, auth, proof)
 
 
+def admit_arrival(cloud: Cloud, came: federated_user.Arrival) -> Token:
+    """An unscoped token for whom an identity provider vouches for."""
+    identity = Identity(methods=[came.method])
+    return admit(cloud, Auth(identity, scope="unscoped"), _proof_of(came))
+
+
+def _proof_of(came: federated_user.Arrival) -> Proof:
+    proof = Proof(came.user_id, [came.method])
+    if came.idp_id is not None and came.protocol_id is not None:
+        proof.federation = came.idp_id, came.protocol_id
+    return proof
+
+
 def _check_factors(cloud: Cloud, proof: Proof, receipt: str | None) -> None:
     directory.freshen(cloud, proof.user_id)
     with cloud.db.read() as tx:
@@ -331,10 +344,7 @@ def _by_mapped(cloud: Cloud, part: ByMapped) -> Proof:
     if part.access_token is None:
         raise refuse("no token of the identity provider was sent")
     came = federated_user.enter_with_token(cloud, part.identity_provider, part.protocol, part.access_token)
-    proof = Proof(came.user_id, [came.method])
-    if came.idp_id is not None and came.protocol_id is not None:
-        proof.federation = came.idp_id, came.protocol_id
-    return proof
+    return _proof_of(came)
 
 
 def _by_oauth1(cloud: Cloud, part: ByOauth1) -> Proof:

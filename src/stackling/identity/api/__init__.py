@@ -26,6 +26,7 @@ from stackling.identity.api import (
     project,
     role,
     role_assignment,
+    saml,
     trust,
     user,
     version,
@@ -51,6 +52,7 @@ _ROOMS = (
     gone,
     oidc,
     federated_user,
+    saml,
     websso,
 )
 _NO_SUCH_PAGE = (
