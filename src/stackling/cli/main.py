@@ -6,7 +6,7 @@ from cyclopts import App
 
 from stackling import __version__
 from stackling.base.config import ConfigError
-from stackling.cli import config, docs, doctor, down, env, status, up
+from stackling.cli import config, docs, doctor, down, env, mapping, status, up
 from stackling.cli.setting import Trouble
 
 app = App(
@@ -22,6 +22,9 @@ app.command(doctor.doctor)
 app.command(env.env)
 app.command(config.config)
 app.command(docs.app)
+identity = App(name="identity", help="Who comes in, and as whom.")
+identity.command(mapping.app)
+app.command(identity)
 app.register_install_completion_command()
 
 
