@@ -4,6 +4,7 @@ import base64
 import threading
 import urllib.parse
 import warnings
+import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -97,6 +98,15 @@ class SamlProvider:
             **{k: where[k] for k in ("in_response_to", "sp_entity_id", "destination")},
         )
         return where["destination"], change(str(made))
+
+    def answer_to(self, query: str, change: Callable[[str], str]) -> tuple[str, str]:
+        """The answer to a request that somebody changed on its way, its signature aside."""
+        text = zlib.decompress(
+            base64.b64decode(dict(urllib.parse.parse_qsl(query))["SAMLRequest"]), -15
+        ).decode()
+        packer = zlib.compressobj(wbits=-15)
+        packed = packer.compress(change(text).encode()) + packer.flush()
+        return self.answer(base64.b64encode(packed).decode(), saml2.BINDING_HTTP_REDIRECT)
 
     def browser(self, location: str, change: Callable[[str], str] = str) -> tuple[str, dict[str, str]]:
         """What a browser that is sent to `location` sends on, once its user has logged in: URL and form."""

@@ -189,7 +189,7 @@ def test_command_line_with_another_relay_state(corp: Corp) -> None:
 
     assert ecp(corp, state(None)).status == 401
     assert ecp(corp, state("gAAAAA")).status == 401
-    location, cookie = corp.leave()
+    _location, cookie = corp.leave()
     assert ecp(corp, state(cookie.partition("=")[2])).status == 401
 
 
@@ -368,6 +368,25 @@ def test_an_assertion_for_another_service_provider(corp: Corp) -> None:
     assert corp.arrive(form, cookie).status == 401
     _, mine = corp.leave()
     assert corp.arrive(form, mine).status == 401
+
+
+def test_an_assertion_for_another_cloud(corp: Corp) -> None:
+    """Whoever forges the header Host does not make an assertion for another cloud one for this cloud."""
+    ours = corp.cloud.config.base_url
+    theirs = [corp.provider.sp_metadata[0].replace(ours, "http://evil.example")]
+    location, cookie = corp.leave()
+    asked = urllib.parse.urlsplit(location).query
+    corp.provider.sp_metadata = theirs
+
+    def change(request: str) -> str:
+        return request.replace(ours, "http://evil.example")
+
+    there, text = corp.provider.answer_to(asked, change)
+    assert there.startswith("http://evil.example/")
+    form = {"SAMLResponse": base64.b64encode(text.encode()).decode()}
+    headers = {**FORM, "Cookie": cookie, "Host": "evil.example", "X-Forwarded-Host": "evil.example"}
+    data = urllib.parse.urlencode(form).encode()
+    assert corp.cloud.nobody.post(f"{AT}/saml2/acs", data=data, headers=headers).status == 401
 
 
 def test_disabled_provider(corp: Corp) -> None:

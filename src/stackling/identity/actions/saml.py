@@ -101,14 +101,16 @@ def _options(tx: Tx, idp_id: str) -> Options:
     return msgspec.convert(kept, Options)
 
 
-def _provider(
-    cloud: Cloud, idp_id: str, protocol_id: str, base: str
-) -> tuple[federated_user.Door, ServiceProvider]:
-    """The door, and us as the provider knows us. `base` is the URL of the API. Raises NotFound, Forbidden."""
+def _provider(cloud: Cloud, idp_id: str, protocol_id: str) -> tuple[federated_user.Door, ServiceProvider]:
+    """The door, and us as the provider knows us. Raises NotFound, Forbidden.
+
+    Our names stand in the configuration, not in the request: else whoever writes its header Host could have an
+    assertion believed that was made for another service.
+    """
     with cloud.db.read() as tx:
         way = federated_user.door(tx, idp_id, protocol_id)
         options = _options(tx, idp_id)
-    here = f"{base}/auth/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}/saml2"
+    here = f"{cloud.config.base_url}/identity/v3/auth/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}/saml2"
     try:
         made = ServiceProvider(
             options, entity_id=f"{here}/metadata", consumer=f"{here}/acs", keys=own_keys(cloud)
@@ -121,18 +123,18 @@ def _provider(
 # -- logging in --------------------------------------------------------------------------------------------------------
 
 
-def metadata(cloud: Cloud, idp_id: str, protocol_id: str, base: str) -> bytes:
+def metadata(cloud: Cloud, idp_id: str, protocol_id: str) -> bytes:
     """What the provider's administrator needs to know of us. Raises NotFound."""
-    return _provider(cloud, idp_id, protocol_id, base)[1].metadata()
+    return _provider(cloud, idp_id, protocol_id)[1].metadata()
 
 
-def begin(cloud: Cloud, idp_id: str, protocol_id: str, origin: str | None, base: str) -> tuple[str, str]:
+def begin(cloud: Cloud, idp_id: str, protocol_id: str, origin: str | None) -> tuple[str, str]:
     """Where the browser goes to log in, and the cookie that it brings back.
 
     Raises BadRequest without an origin, Unauthorized when it is not trusted, NotFound without such a provider.
     """
     _check_origin(cloud, origin)
-    _, sp = _provider(cloud, idp_id, protocol_id, base)
+    _, sp = _provider(cloud, idp_id, protocol_id)
     try:
         request_id, there = sp.redirect()
     except Refused as e:
@@ -141,12 +143,12 @@ def begin(cloud: Cloud, idp_id: str, protocol_id: str, origin: str | None, base:
 
 
 def finish(
-    cloud: Cloud, idp_id: str, protocol_id: str, cookie: str | None, response: bytes, base: str
+    cloud: Cloud, idp_id: str, protocol_id: str, cookie: str | None, response: bytes
 ) -> tuple[Token, str]:
     """The token of who logged in with a browser, and the origin that it is for. Raises Unauthorized."""
     begun = _open(cloud, cookie, idp_id, protocol_id)
     origin = _check_origin(cloud, begun.origin)
-    way, sp = _provider(cloud, idp_id, protocol_id, base)
+    way, sp = _provider(cloud, idp_id, protocol_id)
     try:
         accepted = sp.accept(document.parse(response), begun.request_id)
     except Refused as e:
@@ -154,9 +156,9 @@ def finish(
     return _admit(cloud, way, accepted), origin
 
 
-def ask(cloud: Cloud, idp_id: str, protocol_id: str, base: str) -> bytes:
+def ask(cloud: Cloud, idp_id: str, protocol_id: str) -> bytes:
     """The envelope with which a command line asks its provider (ECP). Raises NotFound."""
-    _, sp = _provider(cloud, idp_id, protocol_id, base)
+    _, sp = _provider(cloud, idp_id, protocol_id)
 
     def remembered(request_id: str) -> str:
         return _seal(cloud, Begun(idp_id, protocol_id, request_id, None, int(time.time())))
@@ -164,9 +166,9 @@ def ask(cloud: Cloud, idp_id: str, protocol_id: str, base: str) -> bytes:
     return sp.envelope(remembered)
 
 
-def enter(cloud: Cloud, idp_id: str, protocol_id: str, envelope: bytes, base: str) -> Token:
+def enter(cloud: Cloud, idp_id: str, protocol_id: str, envelope: bytes) -> Token:
     """The token for the envelope that a command line brings from its provider. Raises Unauthorized."""
-    way, sp = _provider(cloud, idp_id, protocol_id, base)
+    way, sp = _provider(cloud, idp_id, protocol_id)
     try:
         root, state = document.unwrap(document.parse(envelope))
         request_id = root.get("InResponseTo")

@@ -21,7 +21,7 @@ class FederatedAuth(Resource):
         if text is None and (PAOS in (req.get_header("Accept") or "") or req.get_header("PAOS")):
             page.private(resp)
             resp.content_type = PAOS  # exactly so: clients compare
-            resp.data = saml.ask(self.cloud, idp_id, protocol_id, self.url(req, ""))
+            resp.data = saml.ask(self.cloud, idp_id, protocol_id)
             return
         if text is None:
             raise Unauthorized("The request you have made requires authentication.")

@@ -50,7 +50,7 @@ class Metadata(Resource):
 
     def on_get(self, req: Request, resp: Response, idp_id: str, protocol_id: str) -> None:
         resp.content_type = "application/samlmetadata+xml"
-        resp.data = actions.metadata(self.cloud, idp_id, protocol_id, self.url(req, ""))
+        resp.data = actions.metadata(self.cloud, idp_id, protocol_id)
 
 
 class Consumer(Resource):
@@ -62,7 +62,7 @@ class Consumer(Resource):
         page.private(resp)
         text = rest.raw_body(req, _LARGEST)
         if (req.content_type or "").partition(";")[0].strip() == PAOS:
-            made = actions.enter(self.cloud, idp_id, protocol_id, text, self.url(req, ""))
+            made = actions.enter(self.cloud, idp_id, protocol_id, text)
             page.show_token(resp, made)
             return
         form = dict(urllib.parse.parse_qsl(text.decode("ascii", errors="replace"), max_num_fields=8))
@@ -76,7 +76,7 @@ class Consumer(Resource):
             page.form(resp, "", {"SAMLResponse": form["SAMLResponse"], "again": "1"})
             return
         cookie = cookies[0] if cookies else None
-        made, origin = actions.finish(self.cloud, idp_id, protocol_id, cookie, response, self.url(req, ""))
+        made, origin = actions.finish(self.cloud, idp_id, protocol_id, cookie, response)
         resp.unset_cookie(COOKIE, path=f"{ROOT}/auth/OS-FEDERATION", same_site="Lax")
         page.form(resp, origin, {"token": made.text})
 

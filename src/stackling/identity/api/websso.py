@@ -24,7 +24,7 @@ class _Websso(Resource):
         page.private(resp)
         if actions.by_saml(self.cloud, idp_id, protocol_id):
             origin = rest.one_param(req, "origin")
-            there, fresh = saml.begin(self.cloud, idp_id, protocol_id, origin, self.url(req, ""))
+            there, fresh = saml.begin(self.cloud, idp_id, protocol_id, origin)
             self._leave(resp, there, SAML_COOKIE, fresh, secure)
             return
         state, code = rest.one_param(req, "state"), rest.one_param(req, "code")
