@@ -121,6 +121,13 @@ class SamlProvider:
             def log_message(self, *_: Any) -> None:
                 pass
 
+            def do_GET(self) -> None:
+                data = provider.metadata().encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
             def do_POST(self) -> None:
                 text = self.rfile.read(int(self.headers["Content-Length"])).decode()
                 pair = base64.b64decode((self.headers.get("Authorization") or "").removeprefix("Basic "))

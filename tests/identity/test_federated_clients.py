@@ -14,6 +14,7 @@ import pytest
 import requests
 from keystoneauth1 import exceptions, loading, session
 
+from stackling.identity.actions import bootstrap
 from tests.conftest import Bed
 from tests.identity import test_federation, test_saml
 from tests.identity.oidc_provider import CLIENT_ID, CLIENT_SECRET, OidcProvider
@@ -41,6 +42,8 @@ def served(cloud: Bed) -> Iterator[Bed]:
     identity = msgspec.structs.replace(cloud.config.identity, trusted_dashboards=[DASHBOARD])
     cloud.config = msgspec.structs.replace(cloud.config, api=api, identity=identity)
     cloud.cloud.config = cloud.config
+    with cloud.db.begin() as tx:
+        bootstrap.bootstrap(tx, cloud.cloud)  # the catalog follows
     yield cloud
     server.shutdown()
     server.server_close()
