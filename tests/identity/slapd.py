@@ -37,7 +37,7 @@ suffix "{suffix}"
 rootdn "{admin}"
 rootpw "{password}"
 directory {home}/data
-limits dn.exact="cn=reader,{suffix}" size.soft=4 size.hard=4 size.pr=4 size.prtotal=unlimited
+limits dn.exact="cn=reader,{suffix}" size.soft=4 size.hard=4 size.pr=500 size.prtotal=unlimited
 access to attrs=userPassword by anonymous auth by * none
 access to * by users read by anonymous auth
 """
