@@ -38,7 +38,6 @@ class SamlProvider:
         self.lifetime = {"minutes": 5}
         self.signs: dict[str, Any] = {"sign_assertion": True, "sign_response": False}
         self.algorithm, self.digest = SIG_RSA_SHA256, DIGEST_SHA256
-        self.audience: str | None = None
         self._key()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -88,16 +87,29 @@ class SamlProvider:
         server = Server(config=self._config())
         asked = server.parse_authn_request(request, binding)
         where = server.response_args(asked.message, [saml2.BINDING_HTTP_POST])
-        made = server.create_authn_response(
-            self.attributes,
-            name_id=NameID(format=NAMEID_FORMAT_PERSISTENT, text=self.name_id),
-            authn={"class_ref": PASSWORDPROTECTEDTRANSPORT, "authn_auth": self.url},
-            sign_alg=self.algorithm,
-            digest_alg=self.digest,
-            **self.signs,
-            **{k: where[k] for k in ("in_response_to", "sp_entity_id", "destination")},
+        names = ("in_response_to", "sp_entity_id", "destination")
+        return where["destination"], change(self._made(server, **{n: where[n] for n in names}))
+
+    def unasked(self, destination: str, sp_entity_id: str) -> str:
+        """A response that nobody asked for, in an envelope, as Keystone to Keystone sends it."""
+        server = Server(config=self._config())
+        made = self._made(server, in_response_to=None, sp_entity_id=sp_entity_id, destination=destination)
+        body = made.partition("?>")[2] if made.startswith("<?") else made
+        soap = "http://schemas.xmlsoap.org/soap/envelope/"
+        return f'<S:Envelope xmlns:S="{soap}"><S:Body>{body}</S:Body></S:Envelope>'
+
+    def _made(self, server: Any, **where: Any) -> str:
+        return str(
+            server.create_authn_response(
+                self.attributes,
+                name_id=NameID(format=NAMEID_FORMAT_PERSISTENT, text=self.name_id),
+                authn={"class_ref": PASSWORDPROTECTEDTRANSPORT, "authn_auth": self.url},
+                sign_alg=self.algorithm,
+                digest_alg=self.digest,
+                **self.signs,
+                **where,
+            )
         )
-        return where["destination"], change(str(made))
 
     def answer_to(self, query: str, change: Callable[[str], str]) -> tuple[str, str]:
         """The answer to a request that somebody changed on its way, its signature aside."""

@@ -193,6 +193,27 @@ def test_command_line_with_another_relay_state(corp: Corp) -> None:
     assert ecp(corp, state(cookie.partition("=")[2])).status == 401
 
 
+def test_what_nobody_asked_for(corp: Corp) -> None:
+    """Keystone to Keystone brings assertions by itself: only where that is allowed, and once as well."""
+    base = f"{corp.cloud.config.base_url}{AT}/saml2"
+
+    def bring(envelope: str) -> Answer:
+        headers = {"Content-Type": "application/vnd.paos+xml"}
+        return corp.cloud.nobody.post(f"{AT}/saml2/acs", data=envelope.encode(), headers=headers)
+
+    first = corp.provider.unasked(f"{base}/acs", f"{base}/metadata")
+    assert bring(first).status == 401
+    corp.speaks(allow_unsolicited=True)
+    got = bring(first)
+    assert got.status == 201, got
+    assert got.json["token"]["user"]["name"] == "ada"
+    assert bring(first).status == 401
+    text = corp.provider.unasked(f"{base}/acs", f"{base}/metadata")
+    inner = text[text.index("<S:Body>") + 8 : text.index("</S:Body>")]
+    _, cookie = corp.leave()
+    assert corp.arrive({"SAMLResponse": base64.b64encode(inner.encode()).decode()}, cookie).status == 401
+
+
 # -- what doesn't ------------------------------------------------------------------------------------------------------
 
 

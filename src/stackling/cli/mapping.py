@@ -21,7 +21,7 @@ def try_out(
         str,
         Parameter(
             allow_leading_hyphen=True,
-            help="File with what the provider says: JSON of names and values, or lines of `name: value`; - is standard input."
+            help="File with what the provider says: JSON of names and values, or lines of `name: value`; - is standard input.",
         ),
     ],
     *,
