@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from stackling.base.clock import Clock
 from tests.conftest import ADMIN_PASSWORD, Bed
 from tests.identity.oidc_provider import AUDIENCE, CLIENT_ID, CLIENT_SECRET, OidcProvider
 from tests.identity.saml_provider import SamlProvider
@@ -53,6 +54,7 @@ def test_every_command(
 ) -> None:
     if "sqlite]" not in request.node.name:
         pytest.skip("the commands are the same on every database, and slow")
+    served.cloud.clock = Clock()  # providers live in real time, and this takes a while
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
