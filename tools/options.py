@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+from msgspec import Struct
+
 from stackling.base import config
+from stackling.base.directory import DomainDirectory
 from stackling.cli.config import toml
 
 # Options that are lists of tables.
@@ -16,6 +19,12 @@ _TABLES = (
         "network.external",
         "One table for each external network; the first is the default one.",
         config.ExternalNetwork,
+    ),
+    (
+        "identity.directories",
+        "One table for each domain whose users are in a directory (LDAP, Active Directory). The names are those of Keystone's"
+        " `[ldap]`, and of the group `ldap` of a domain's configuration.",
+        DomainDirectory,
     ),
 )
 
@@ -33,13 +42,23 @@ def main() -> None:
         if option.section != section:
             section = option.section
             lines += ["", f"## [{section}]", "", "| option | default | meaning |", "|---|---|---|"]
-        default = "see below" if option.name in ("external", "stores") else f"`{toml(option.default)}`"
+        default = (
+            "see below"
+            if option.name in ("external", "stores", "directories")
+            else f"`{toml(option.default)}`"
+        )
         lines.append(f"| `{option.name}` | {default} | {option.says} |")
-    for title, says, table in _TABLES:
-        lines += ["", f"### [[{title}]]", "", says, "", "| option | default | meaning |", "|---|---|---|"]
-        for name, meaning, default in config.fields_of(table):
-            lines.append(f"| `{name}` | `{toml(default)}` | {meaning} |")
+    for name, says, kind in _TABLES:
+        lines += _table(name, says, kind)
     (Path(__file__).parents[1] / "docs" / "configuration.md").write_text("\n".join(lines) + "\n")
+
+
+def _table(name: str, says: str, kind: type[Struct]) -> list[str]:
+    lines = ["", f"### [[{name}]]", "", says, "", "| option | default | meaning |", "|---|---|---|"]
+    for option, meaning, default in config.fields_of(kind):
+        shown = "none" if default is None else f"`{toml(default)}`"
+        lines.append(f"| `{option}` | {shown} | {meaning} |")
+    return lines
 
 
 if __name__ == "__main__":

@@ -66,6 +66,33 @@ class OidcProvider:
         self.codes[code] = asked
         return {"state": asked["state"], "code": code}
 
+    def _grant(self, form: dict[str, str], authorization: str) -> tuple[int, dict[str, Any]]:
+        """Access tokens for command lines, as JWTs; codes are for browsers."""
+        kind = form.get("grant_type", "")
+        if kind == "authorization_code":
+            return self._redeem(form, authorization)
+        if base64.b64decode(authorization.removeprefix("Basic ")).decode() != f"{CLIENT_ID}:{CLIENT_SECRET}":
+            return 401, {"error": "invalid_client"}
+        made: dict[str, Any] = {}
+        if kind == "password":
+            if (form.get("username"), form.get("password")) != ("ada", "ada-pw"):
+                return 400, {"error": "invalid_grant"}
+        elif kind == "client_credentials":
+            made = {"sub": "robot", "preferred_username": "robot"}
+        elif kind == "urn:ietf:params:oauth:grant-type:device_code":
+            self.polls += 1
+            if self.polls < 2:
+                return 400, {"error": "authorization_pending"}
+        else:
+            return 400, {"error": "unsupported_grant_type"}
+        return 200, {"access_token": self.token(**made), "token_type": "Bearer", "expires_in": 300}
+
+    polls = 0
+
+    def _device(self) -> tuple[int, dict[str, Any]]:
+        made = {"device_code": "d", "user_code": "WXYZ", "verification_uri": f"{self.issuer}/device"}
+        return 200, {**made, "expires_in": 60, "interval": 0}
+
     def _redeem(self, form: dict[str, str], authorization: str) -> tuple[int, dict[str, Any]]:
         pair = base64.b64decode(authorization.removeprefix("Basic ")).decode().split(":")
         if [urllib.parse.unquote(p) for p in pair] != [CLIENT_ID, CLIENT_SECRET]:
@@ -114,6 +141,7 @@ class OidcProvider:
                             "jwks_uri": f"{root}/keys",
                             "authorization_endpoint": f"{root}/authorize",
                             "token_endpoint": f"{root}/token",
+                            "device_authorization_endpoint": f"{root}/device",
                         },
                     )
                 elif self.path == "/realm/keys":
@@ -130,6 +158,9 @@ class OidcProvider:
                 form = dict(
                     urllib.parse.parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode())
                 )
-                self.answer(*provider._redeem(form, self.headers.get("Authorization", "")))
+                if self.path == "/realm/device":
+                    self.answer(*provider._device())
+                    return
+                self.answer(*provider._grant(form, self.headers.get("Authorization", "")))
 
         return Handler

@@ -110,7 +110,8 @@ def test_every_configured_limit_is_registered(cloud: Bed, admin: User, alice: Us
         "server_injected_file_content_bytes": 10240, "server_injected_file_path_bytes": 255,
     }  # fmt: skip
     assert set(by_type["image"]) == {
-        "image_size_total", "image_stage_total", "image_count_total", "image_count_uploading"
+        "image_size_total", "image_stage_total", "image_count_total", "image_count_uploading",
+        "image_builds", "image_build_schedules",
     }  # fmt: skip
     assert by_type["network"]["floatingip"] == 50
     assert by_type["block-storage"]["gigabytes"] == 1000

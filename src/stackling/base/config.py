@@ -15,6 +15,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct, field
 
+from stackling.base.directory import DomainDirectory
+
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
 Limit = Annotated[int, Meta(ge=-1)]
@@ -165,6 +167,14 @@ class Identity(Section, frozen=True):
     disable_inactive_days: Annotated[
         int, Meta(ge=0), _says("Days without a login that lock a user out; 0: never.")
     ] = 0
+    directories: Annotated[
+        list[DomainDirectory],
+        _says("Directories (LDAP) that hold users of domains; a domain's own configuration comes before."),
+    ] = field(default_factory=list)
+    directory_seconds: Annotated[
+        Positive,
+        _says("Seconds that what a directory said is believed; then tokens and lists ask it again."),
+    ] = 60
 
 
 class Audit(Section, frozen=True):
@@ -479,7 +489,7 @@ def _value(text: str) -> Any:
         return text
 
 
-def fields_of(kind: type[Section]) -> Iterator[tuple[str, str, Any]]:
+def fields_of(kind: type[Struct]) -> Iterator[tuple[str, str, Any]]:
     """Name, description and default of each option of a section or table."""
     plain = kind()
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():

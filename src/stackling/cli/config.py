@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import msgspec
 from cyclopts import Parameter
 
 from stackling.base.config import Option, options
@@ -31,11 +32,13 @@ def config(
 
 
 def _plain(option: Option) -> object:
-    """A value that can be shown: the password in a database's URL can't."""
+    """A value that can be shown: passwords of the database and of directories can't."""
     if option.section == "database" and option.name == "url" and "@" in str(option.value):
         before, _, after = str(option.value).rpartition("@")
         scheme, _, who = before.partition("://")
         return f"{scheme}://{who.split(':')[0]}:***@{after}"
+    if option.section == "identity" and option.name == "directories":
+        return [msgspec.structs.replace(d, password=d.password and "***") for d in option.value]
     return option.value
 
 
@@ -50,5 +53,5 @@ def toml(value: object) -> str:
         return "[" + ", ".join(toml(v) for v in value) + "]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{toml(k)} = {toml(v)}" for k, v in value.items()) + "}"
-    fields = getattr(value, "__struct_fields__", ())
+    fields = [f for f in getattr(value, "__struct_fields__", ()) if getattr(value, f) is not None]
     return "{ " + ", ".join(f"{f} = {toml(getattr(value, f))}" for f in fields) + " }"

@@ -7,7 +7,7 @@ from cyclopts import App
 
 from stackling import __version__
 from stackling.base.config import ConfigError
-from stackling.cli import audit, config, docs, doctor, down, env, identity, image, policy, status, up
+from stackling.cli import audit, config, docs, doctor, down, env, identity, image, mapping, policy, status, up
 from stackling.cli.setting import Trouble
 
 app = App(
@@ -24,6 +24,7 @@ app.command(env.env)
 app.command(config.config)
 app.command(policy.app)
 app.command(docs.app)
+identity.app.command(mapping.app)
 app.command(identity.app)
 app.command(audit.app)
 app.command(image.app)

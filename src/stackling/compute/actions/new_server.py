@@ -195,8 +195,8 @@ def _count(tx: Tx, cloud: Cloud, caller: Caller, plan: _Plan) -> int:
     """As many as the quota lets through, from `min_count` to `max_count`. Raises QuotaExceeded."""
     want, size = plan.want, plan.flavor
     each = {"instances": 1, "cores": size.vcpus, "ram": size.ram_mib}
-    if plan.resources["DISK_GB"]:
-        each[limits.DISK] = plan.resources["DISK_GB"]
+    if plan.needs.resources["DISK_GB"]:
+        each[limits.DISK] = plan.needs.resources["DISK_GB"]
     for count in range(want.max_count, want.min_count - 1, -1):
         try:
             limits.check(tx, cloud, caller.project_id or "", {n: count * one for n, one in each.items()})

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from stackling.base.cloud import Cloud
 from stackling.base.errors import BadRequest, Forbidden, NotFound, Unauthorized
-from stackling.identity.actions import federated_user, multi_factor, oauth1, secret, token, totp
+from stackling.identity.actions import directory, federated_user, multi_factor, oauth1, secret, token, totp
 from stackling.identity.actions import password as passwords
 from stackling.identity.actions.login import (
     Auth,
@@ -21,6 +21,8 @@ from stackling.identity.actions.login import (
     ByTotp,
     Identity,
     Proof,
+    UserRef,
+    find_domain,
     find_user,
     refuse,
     usable,
@@ -28,6 +30,7 @@ from stackling.identity.actions.login import (
 from stackling.identity.actions.scope import issue
 from stackling.identity.actions.token import Token
 from stackling.identity.state import credential
+from stackling.identity.state import directory as directories
 from stackling.identity.state import project as projects
 from stackling.identity.state import user as users
 
@@ -48,7 +51,21 @@ def admit(cloud: Cloud, auth: Auth, proof: Proof, receipt: str | None = None) ->
     return issue(cloud, auth, proof)
 
 
+def admit_arrival(cloud: Cloud, came: federated_user.Arrival) -> Token:
+    """An unscoped token for whom an identity provider vouches for."""
+    identity = Identity(methods=[came.method])
+    return admit(cloud, Auth(identity, scope="unscoped"), _proof_of(came))
+
+
+def _proof_of(came: federated_user.Arrival) -> Proof:
+    proof = Proof(came.user_id, [came.method])
+    if came.idp_id is not None and came.protocol_id is not None:
+        proof.federation = came.idp_id, came.protocol_id
+    return proof
+
+
 def _check_factors(cloud: Cloud, proof: Proof, receipt: str | None) -> None:
+    directory.freshen(cloud, proof.user_id)
     with cloud.db.read() as tx:
         user = users.find(tx, proof.user_id)
         domain = projects.find(tx, user.domain_id) if user is not None else None
@@ -109,8 +126,27 @@ def _by_password(cloud: Cloud, part: ByPassword) -> Proof:
         raise BadRequest(
             "Expecting to find password in user. The server could not comply with the request since it is either malformed or otherwise incorrect."
         )
-    user_id = passwords.prove(cloud, lambda tx: find_user(tx, part.user), part.user.password)
+    home = _directory(cloud, part.user)
+    if home is not None:
+        named = None if part.user.id else part.user.name
+        user_id = directory.prove(cloud, home, part.user.password, name=named, user_id=part.user.id or None)
+    else:
+        user_id = passwords.prove(cloud, lambda tx: find_user(tx, part.user), part.user.password)
     return Proof(user_id, ["password"])
+
+
+def _directory(cloud: Cloud, ref: UserRef) -> directory.Home | None:
+    """The directory that has to say whether the user's password is right; None for users who are kept here."""
+    with cloud.db.read() as tx:
+        user = find_user(tx, ref)
+        if user is not None:
+            entry = directories.find(tx, user.id)
+            return directory.of_domain(tx, cloud, user.domain_id) if entry is not None else None
+        if ref.id:
+            entry = directories.find(tx, ref.id)  # one who is gone may be back
+            return directory.of_domain(tx, cloud, entry.domain_id) if entry is not None else None
+        domain = find_domain(tx, ref.domain) if ref.domain is not None else None
+        return directory.of_domain(tx, cloud, domain.id) if domain is not None else None
 
 
 def _by_token(cloud: Cloud, part: ByToken) -> Proof:
@@ -183,10 +219,7 @@ def _by_mapped(cloud: Cloud, part: ByMapped) -> Proof:
     if part.access_token is None:
         raise refuse("no token of the identity provider was sent")
     came = federated_user.enter_with_token(cloud, part.identity_provider, part.protocol, part.access_token)
-    proof = Proof(came.user_id, [came.method])
-    if came.idp_id is not None and came.protocol_id is not None:
-        proof.federation = came.idp_id, came.protocol_id
-    return proof
+    return _proof_of(came)
 
 
 def _by_oauth1(cloud: Cloud, part: ByOauth1) -> Proof:

@@ -12,7 +12,7 @@ from stackling.base.audit import Act
 from stackling.base.cloud import Cloud
 from stackling.base.db import Tx
 from stackling.base.errors import NotFound
-from stackling.identity.actions import keys, limit, password, secret
+from stackling.identity.actions import directory, keys, limit, password, secret
 from stackling.identity.state import project as projects
 from stackling.identity.state import revision
 from stackling.identity.state import user as users
@@ -50,6 +50,7 @@ def bootstrap(tx: Tx, cloud: Cloud) -> None:
     changed = _catalog(tx, cloud) or changed
     if changed or not revision.read(tx):
         revision.bump(tx)
+    directory.prepare(tx, cloud)
 
 
 def _domain(tx: Tx) -> bool:

@@ -62,7 +62,7 @@ def rotate_keys(cloud: Cloud) -> None:
 
 
 def _encrypt_anew(tx: Tx, cloud: Cloud) -> None:
-    from stackling.identity.actions import oidc  # which encrypts with what stands here
+    from stackling.identity.actions import domain_config, oidc  # which encrypt with what stands here
 
     every = keys.fernets(cloud, keys.CREDENTIALS).every
     for table, column in (
@@ -75,6 +75,7 @@ def _encrypt_anew(tx: Tx, cloud: Cloud) -> None:
             fresh = every.rotate(row.kept.encode()).decode()
             tx.execute(sa.update(table).where(table.c.id == row.id).values({column: fresh}))
     oidc.rotate_secrets(tx, cloud)
+    domain_config.rotate_secrets(tx, cloud)
 
 
 def ec2_id(access: str) -> str:

@@ -7,8 +7,11 @@ import sqlalchemy as sa
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Tx
+from stackling.base.directory import Directory, plain
 from stackling.base.errors import BadRequest, Forbidden, NotFound
+from stackling.identity.actions import credential, directory, keys
 from stackling.identity.actions.permission import may
+from stackling.identity.directory import Invalid
 from stackling.identity.state import project as projects
 from stackling.identity.state.domain_config import domain_config
 
@@ -17,60 +20,9 @@ Config = dict[str, dict[str, Any]]
 # Options that may differ, with the cloud's own value.
 DEFAULTS: Config = {
     "identity": {"driver": "sql", "list_limit": None},
-    "ldap": {
-        "url": "ldap://localhost",
-        "user": None,
-        "suffix": "cn=example,cn=com",
-        "query_scope": "one",
-        "page_size": 0,
-        "alias_dereferencing": "default",
-        "debug_level": None,
-        "chase_referrals": None,
-        "user_tree_dn": None,
-        "user_filter": None,
-        "user_objectclass": "inetOrgPerson",
-        "user_id_attribute": "cn",
-        "user_name_attribute": "sn",
-        "user_description_attribute": "description",
-        "user_mail_attribute": "mail",
-        "user_pass_attribute": "userPassword",
-        "user_enabled_attribute": "enabled",
-        "user_enabled_invert": False,
-        "user_enabled_mask": 0,
-        "user_enabled_default": "True",
-        "user_attribute_ignore": ["default_project_id"],
-        "user_default_project_id_attribute": None,
-        "user_enabled_emulation": False,
-        "user_enabled_emulation_dn": None,
-        "user_enabled_emulation_use_group_config": False,
-        "user_additional_attribute_mapping": [],
-        "group_tree_dn": None,
-        "group_filter": None,
-        "group_objectclass": "groupOfNames",
-        "group_id_attribute": "cn",
-        "group_name_attribute": "ou",
-        "group_members_are_ids": False,
-        "group_member_attribute": "member",
-        "group_desc_attribute": "description",
-        "group_attribute_ignore": [],
-        "group_additional_attribute_mapping": [],
-        "group_ad_nesting": False,
-        "tls_cacertfile": None,
-        "tls_cacertdir": None,
-        "use_tls": False,
-        "tls_req_cert": "demand",
-        "use_pool": True,
-        "pool_size": 10,
-        "pool_retry_max": 3,
-        "pool_retry_delay": 0.1,
-        "pool_connection_timeout": -1,
-        "pool_connection_lifetime": 600,
-        "use_auth_pool": True,
-        "auth_pool_size": 100,
-        "auth_pool_connection_lifetime": 60,
-    },
+    "ldap": plain(Directory()),
 }
-_SECRET = {"ldap": {"password"}}  # kept, never shown
+_SECRET = {"ldap": {"password"}}  # kept encrypted, never shown
 
 
 def _domain(tx: Tx, domain_id: str) -> None:
@@ -115,13 +67,39 @@ def _read(tx: Tx, domain_id: str) -> Config:
     return made
 
 
-def _write(tx: Tx, domain_id: str, config: Config) -> None:
+def _write(tx: Tx, cloud: Cloud, domain_id: str, config: Config) -> None:
+    """Raises BadRequest naming an option that can't be."""
     table = domain_config
     for group, options in config.items():
-        for option, value in options.items():
+        for option, given in options.items():
+            value = given
+            if option in _SECRET.get(group, ()) and given is not None:
+                if not isinstance(given, str):
+                    raise BadRequest(f"Invalid input for field/attribute {group}.{option}: it is text.")
+                value = credential.encrypt(cloud, given)
             key = (table.c.domain_id == domain_id, table.c.group == group, table.c.option == option)
             tx.execute(sa.delete(table).where(*key))
             tx.execute(table.insert().values(domain_id=domain_id, group=group, option=option, value=value))
+    made = _read(tx, domain_id)
+    try:
+        in_force = made.get("identity", {}).get("driver") == directory.DRIVER
+        directory.check_options(made.get("ldap", {}), in_force=in_force)
+    except Invalid as e:
+        raise BadRequest(f"Invalid input for field/attribute {e}.") from None
+    directory.settled(tx, cloud, domain_id)
+
+
+def rotate_secrets(tx: Tx, cloud: Cloud) -> None:
+    """Encrypt every secret option anew with the primary of the credential keys."""
+    every = keys.fernets(cloud, keys.CREDENTIALS).every
+    table = domain_config.c
+    for group, options in _SECRET.items():
+        query = sa.select(domain_config).where(table.group == group, table.option.in_(options))
+        for row in tx.execute(query).all():
+            if row.value is not None:
+                key = (table.domain_id == row.domain_id, table.group == group, table.option == row.option)
+                fresh = every.rotate(row.value.encode()).decode()
+                tx.execute(sa.update(domain_config).where(*key).values(value=fresh))
 
 
 def put(tx: Tx, cloud: Cloud, caller: Caller, domain_id: str, config: Config) -> tuple[Config, bool]:
@@ -130,7 +108,7 @@ def put(tx: Tx, cloud: Cloud, caller: Caller, domain_id: str, config: Config) ->
     _domain(tx, domain_id)
     _check(config)
     gone = tx.execute(sa.delete(domain_config).where(domain_config.c.domain_id == domain_id)).rowcount
-    _write(tx, domain_id, config)
+    _write(tx, cloud, domain_id, config)
     return _read(tx, domain_id), not gone
 
 
@@ -210,7 +188,7 @@ def update(
     before = _read(tx, domain_id)
     if group is not None and _part(before, group, option) is None:
         raise NotFound(f"Could not find group {group} in domain configuration for domain {domain_id}.")
-    _write(tx, domain_id, config)
+    _write(tx, cloud, domain_id, config)
     return _read(tx, domain_id)
 
 
@@ -227,6 +205,7 @@ def delete(
         query = query.where(domain_config.c.option == option)
     if not tx.execute(query).rowcount and group is not None:
         raise NotFound(f"Could not find group {group} in domain configuration for domain {domain_id}.")
+    directory.settled(tx, cloud, domain_id)
 
 
 def defaults(caller: Caller, group: str | None, option: str | None) -> Config:

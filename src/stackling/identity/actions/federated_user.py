@@ -48,6 +48,11 @@ class Door(Struct, frozen=True):
     protocol: Row
     mapping: Row
     remote_ids: tuple[str, ...]
+
+
+class OidcDoor(Door, frozen=True):
+    """One that is opened with OpenID Connect."""
+
     oidc: oidc_provider.Options
 
 
@@ -64,7 +69,7 @@ def _refuse(detail: str) -> Unauthorized:
     return Unauthorized(_REFUSED, detail=detail)
 
 
-def door(tx: Tx, cloud: Cloud, idp_id: str, protocol_id: str) -> Door:
+def door(tx: Tx, idp_id: str, protocol_id: str) -> Door:
     """Raises NotFound for what there is not, Forbidden when the provider is disabled."""
     provider = state.find_provider(tx, idp_id)
     if provider is None:
@@ -79,20 +84,27 @@ def door(tx: Tx, cloud: Cloud, idp_id: str, protocol_id: str) -> Door:
     mapping = state.find_mapping(tx, protocol.mapping_id)
     if mapping is None:
         raise NotFound(f"Could not find mapping: {protocol.mapping_id}.")
+    table = federation.remote_id.c
+    remote = tx.execute(sa.select(table.remote_id).where(table.idp_id == idp_id)).scalars()
+    return Door(provider, protocol, mapping, tuple(remote))
+
+
+def oidc_door(tx: Tx, cloud: Cloud, idp_id: str, protocol_id: str) -> OidcDoor:
+    """Like `door`; raises NotFound where OpenID Connect is not spoken."""
+    way = door(tx, idp_id, protocol_id)
     options = oidc_options.read(tx, cloud, idp_id)
     if options is None:
         raise NotFound(f"Identity Provider {idp_id} does not speak OpenID Connect here.")
-    table = federation.remote_id.c
-    remote = tx.execute(sa.select(table.remote_id).where(table.idp_id == idp_id)).scalars()
-    return Door(provider, protocol, mapping, tuple(remote), options)
+    return OidcDoor(way.provider, way.protocol, way.mapping, way.remote_ids, options)
 
 
 def enter_with_token(cloud: Cloud, idp_id: str, protocol_id: str, bearer: str) -> Arrival:
     """Let in whom a signed token of the provider names. Raises Unauthorized, and what `door` raises."""
     with cloud.db.read() as tx:
-        way = door(tx, cloud, idp_id, protocol_id)
+        way = oidc_door(tx, cloud, idp_id, protocol_id)
     audiences = {*way.oidc.audiences, *([way.oidc.client_id] if way.oidc.client_id else [])}
-    return enter(cloud, way, check_token(cloud, way.oidc, bearer, audiences))
+    claims = check_token(cloud, way.oidc, bearer, audiences)
+    return enter(cloud, way, oidc_claims.assertion_of(claims))
 
 
 def check_token(
@@ -111,9 +123,8 @@ def check_token(
         raise _refuse(f"token of {options.issuer}: {e}") from None
 
 
-def enter(cloud: Cloud, way: Door, claims: dict[str, Any]) -> Arrival:
-    """Let in whom checked `claims` come to by the mapping. Raises Unauthorized, and Forbidden for a wrong remote id."""
-    assertion = oidc_claims.assertion_of(claims)
+def enter(cloud: Cloud, way: Door, assertion: dict[str, list[str]]) -> Arrival:
+    """Let in whom a checked assertion comes to by the mapping. Raises Unauthorized, and Forbidden for a wrong remote id."""
     attribute = way.protocol.remote_id_attribute
     if attribute and not set(assertion.get(attribute, ())) & set(way.remote_ids):
         raise Forbidden(

@@ -10,12 +10,13 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, NotFound
-from stackling.identity.actions import named
+from stackling.identity.actions import directory, named
 from stackling.identity.actions.permission import may, target
 from stackling.identity.actions.user import home_domain
 from stackling.identity.state import project as projects
 from stackling.identity.state import revision
 from stackling.identity.state import user as users
+from stackling.identity.state.directory import GROUP, present
 from stackling.identity.state.role import assignment
 from stackling.identity.state.user import group, membership, user
 
@@ -32,6 +33,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewGroup) -> Row:
     may(caller, "create_group", target(group={"domain_id": domain_id}))
     if projects.find_domain(tx, domain_id) is None:
         raise NotFound(f"Could not find domain: {domain_id[:64]}.")
+    directory.refuse_new(tx, cloud, domain_id)
     _free(tx, want.name, domain_id)
     values = {"name": want.name, "domain_id": domain_id, "description": want.description, "extra": want.extra}
     return tx.execute(group.insert().values(id=ids.hex32(), **values).returning(group)).one()
@@ -56,15 +58,22 @@ def get(tx: Tx, caller: Caller, group_id: str, rule: str = "get_group") -> Row:
     return row
 
 
-def listing(tx: Tx, caller: Caller, domain_id: str | None) -> sa.Select[Any]:
+def look(cloud: Cloud, caller: Caller, domain_id: str | None, name: str | None) -> None:
+    """Before `listing`: have what directories say of the groups (of that name). Raises Unavailable."""
+    listing(caller, domain_id)
+    directory.refresh(cloud, domain_id or caller.domain_id, kind=GROUP, name=name)
+
+
+def listing(caller: Caller, domain_id: str | None) -> sa.Select[Any]:
     domain_id = domain_id or caller.domain_id
     may(caller, "list_groups", {"target.group.domain_id": domain_id} if domain_id else {})
-    query = sa.select(group)
+    query = sa.select(group).where(present(group.c.id))
     return query.where(group.c.domain_id == domain_id) if domain_id else query
 
 
 def update(tx: Tx, cloud: Cloud, caller: Caller, group_id: str, change: dict[str, Any]) -> Row:
     row = get(tx, caller, group_id, "update_group")
+    directory.refuse_change(tx, row.id)
     values = dict(change)
     if values.pop("domain_id", row.domain_id) != row.domain_id:
         raise BadRequest("Cannot change Domain ID")
@@ -79,6 +88,7 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, group_id: str, change: dict[str
 
 def delete(tx: Tx, cloud: Cloud, caller: Caller, group_id: str) -> None:
     row = get(tx, caller, group_id, "delete_group")
+    directory.refuse_change(tx, row.id)
     tx.execute(sa.delete(assignment).where(assignment.c.actor == "group", assignment.c.actor_id == row.id))
     tx.execute(sa.delete(group).where(group.c.id == row.id))
     revision.bump(tx)
@@ -89,7 +99,7 @@ def of_user(tx: Tx, caller: Caller, user_id: str) -> sa.Select[Any]:
     if users.find(tx, user_id) is None:
         raise NotFound(f"Could not find user: {user_id[:64]}.")
     query = sa.select(group).join(membership, membership.c.group_id == group.c.id)
-    query = query.where(membership.c.user_id == user_id)
+    query = query.where(membership.c.user_id == user_id, present(group.c.id))
     return query.where(group.c.domain_id == caller.domain_id) if caller.domain_id else query
 
 
@@ -112,6 +122,7 @@ def _pair(tx: Tx, caller: Caller, group_id: str, user_id: str, rule: str) -> Non
 
 def add(tx: Tx, caller: Caller, group_id: str, user_id: str) -> None:
     _pair(tx, caller, group_id, user_id, "add_user_to_group")
+    directory.refuse_change(tx, user_id, group_id)
     db.upsert(tx, membership, {"user_id": user_id, "group_id": group_id}, {}, key=("user_id", "group_id"))
     revision.bump(tx)
 
@@ -125,6 +136,7 @@ def check(tx: Tx, caller: Caller, group_id: str, user_id: str) -> None:
 
 def remove(tx: Tx, caller: Caller, group_id: str, user_id: str) -> None:
     _pair(tx, caller, group_id, user_id, "remove_user_from_group")
+    directory.refuse_change(tx, user_id, group_id)
     gone = sa.delete(membership).where(membership.c.group_id == group_id, membership.c.user_id == user_id)
     if not tx.execute(gone).rowcount:
         raise NotFound(f"User {user_id} is not in group {group_id}.")

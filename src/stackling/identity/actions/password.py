@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from stackling.base.cloud import Cloud
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Unauthorized
-from stackling.identity.actions import secret
+from stackling.identity.actions import directory, secret
+from stackling.identity.state import directory as directories
 from stackling.identity.state import project as projects
 from stackling.identity.state import revision
 from stackling.identity.state import user as users
@@ -143,6 +144,13 @@ def change(cloud: Cloud, user_id: str, original: str, new: str) -> None:
     options = cloud.config.identity
     now = cloud.clock.now()
     with cloud.db.read() as tx:
+        entry = directories.find(tx, user_id)
+        home = directory.of_domain(tx, cloud, entry.domain_id) if entry is not None else None
+    if home is not None:
+        directory.prove(cloud, home, original, user_id=user_id)
+    with cloud.db.read() as tx:
+        if home is not None:
+            directory.refuse_change(tx, user_id)
         user = users.find(tx, user_id)
         history: list[Row] = []
         if user is not None:

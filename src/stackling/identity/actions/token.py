@@ -20,7 +20,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Database, Row, Tx
 from stackling.base.errors import NotFound, Unauthorized
-from stackling.identity.actions import catalog
+from stackling.identity.actions import catalog, directory
 from stackling.identity.actions.keys import EXPIRED_WINDOW
 from stackling.identity.actions.payload import (
     DOMAIN,
@@ -65,6 +65,7 @@ class Tokens:
             raise Unauthorized(REFUSED, detail="the token has expired")
         if kept is not None and known and (kept.until is None or kept.until > now):
             return kept
+        directory.freshen(cloud, payload.user_id, payload.trust_id)
         with cloud.db.read() as tx:
             number = revision.read(tx)  # before all else: what changes meanwhile has a higher one
             found = read(tx, cloud, text, payload, number, self.catalog)

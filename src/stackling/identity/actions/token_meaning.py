@@ -16,7 +16,7 @@ from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import Unauthorized
 from stackling.base.statement import Statement
-from stackling.identity.actions import catalog
+from stackling.identity.actions import catalog, directory
 from stackling.identity.actions.payload import DOMAIN, PROJECT, SYSTEM, Payload
 from stackling.identity.state import credential, grants
 from stackling.identity.state import federated_user as federated_users
@@ -178,6 +178,7 @@ def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int, shared:
             body["service_providers"] = providers
         shown = catalog.shown(tx, rows, user_id=bearer.id, project_id=who.project_id)
     giver = trusted.trustor_user_id if trusted is not None else found.id
+    for_a_time = federated_users.first_end(tx, giver, now) if origin or trusted is not None else None
     return Token(
         text=text,
         payload=payload,
@@ -185,7 +186,7 @@ def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int, shared:
         caller=who,
         body=body,
         catalog=shown,
-        until=federated_users.first_end(tx, giver, now) if origin or trusted is not None else None,
+        until=min((e for e in (for_a_time, directory.ends(tx, cloud, [found.id, giver])) if e), default=None),
         _encoded={},
     )
 

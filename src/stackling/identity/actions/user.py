@@ -10,12 +10,13 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, NotFound
-from stackling.identity.actions import named, password, secret
+from stackling.identity.actions import directory, named, password, secret
 from stackling.identity.actions.bootstrap import DEFAULT_DOMAIN
 from stackling.identity.actions.permission import may, target
 from stackling.identity.state import credential, revision
 from stackling.identity.state import project as projects
 from stackling.identity.state import user as users
+from stackling.identity.state.directory import present
 from stackling.identity.state.role import assignment
 from stackling.identity.state.user import user
 
@@ -58,6 +59,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewUser, hashed: str | No
     may(caller, "create_user", target(user={"domain_id": want.domain_id}))
     if projects.find_domain(tx, domain_id) is None:
         raise NotFound(f"Could not find domain: {domain_id[:64]}.")
+    directory.refuse_new(tx, cloud, domain_id)
     _check_default_project(tx, want.default_project_id)
     taken = sa.select(user.c.id).where(user.c.domain_id == domain_id, user.c.name == want.name)
     named.free(
@@ -123,6 +125,7 @@ def update(
 ) -> Row:
     """Change columns, `extra` and the password (an administrator's act). What ends tokens ends them at once."""
     row = get(tx, caller, user_id, "update_user")
+    directory.refuse_change(tx, row.id)
     values = dict(change)
     if values.pop("domain_id", row.domain_id) != row.domain_id:
         raise BadRequest("Cannot change Domain ID")
@@ -152,6 +155,7 @@ def update(
 
 def delete(tx: Tx, cloud: Cloud, caller: Caller, user_id: str) -> None:
     row = get(tx, caller, user_id, "delete_user")
+    directory.refuse_change(tx, row.id)
     forget(tx, row.id)
 
 
@@ -175,11 +179,17 @@ def forget_application_credentials(tx: Tx, where: sa.ColumnElement[bool]) -> Non
     tx.execute(sa.delete(table).where(where))
 
 
-def listing(tx: Tx, caller: Caller, domain_id: str | None) -> sa.Select[Any]:
+def look(cloud: Cloud, caller: Caller, domain_id: str | None, name: str | None) -> None:
+    """Before `listing`: have what directories say of the users (of that name). Raises Unavailable for the domain's own."""
+    listing(caller, domain_id)  # who may not see them makes nobody ask
+    directory.refresh(cloud, domain_id or caller.domain_id, name=name)
+
+
+def listing(caller: Caller, domain_id: str | None) -> sa.Select[Any]:
     """The users that a list shows, before its filters."""
     domain_id = domain_id or caller.domain_id
     may(caller, "list_users", {"target.domain_id": domain_id} if domain_id else {})
-    query = sa.select(user)
+    query = sa.select(user).where(present(user.c.id))
     return query.where(user.c.domain_id == domain_id) if domain_id else query
 
 

@@ -18,9 +18,9 @@ from msgspec import Struct
 
 from stackling.base.cloud import Cloud
 from stackling.base.errors import BadRequest, NotFound, Unauthorized
-from stackling.identity.actions import authentication, federated_user, keys
-from stackling.identity.actions.authentication import Proof
+from stackling.identity.actions import authentication, federated_user, keys, saml
 from stackling.identity.actions.token import Token
+from stackling.identity.oidc import claims as oidc_claims
 from stackling.identity.oidc import provider as oidc_provider
 from stackling.identity.state.federated_user import provider_oidc
 from stackling.identity.state.federation import identity_provider, protocol
@@ -54,7 +54,7 @@ def begin(
     if origin not in cloud.config.identity.trusted_dashboards:
         raise Unauthorized(f"{origin[:255]} is not a trusted dashboard host.")
     with cloud.db.read() as tx:
-        way = federated_user.door(tx, cloud, idp_id, protocol_id)
+        way = federated_user.oidc_door(tx, cloud, idp_id, protocol_id)
     found = oidc_provider.provider(cloud, way.oidc).discovered()
     if way.oidc.client_id is None or found.authorization_endpoint is None:
         raise NotFound(
@@ -100,7 +100,7 @@ def finish(
     if begun.origin not in cloud.config.identity.trusted_dashboards:
         raise Unauthorized(f"{begun.origin[:255]} is not a trusted dashboard host.")
     with cloud.db.read() as tx:
-        way = federated_user.door(tx, cloud, idp_id, protocol_id)
+        way = federated_user.oidc_door(tx, cloud, idp_id, protocol_id)
     client_id = way.oidc.client_id
     if client_id is None:
         raise authentication.refuse("the provider has no client_id any more")
@@ -111,12 +111,17 @@ def finish(
         raise authentication.refuse("the ID token is not for this login")
     if party != client_id:
         raise authentication.refuse("the ID token was given to another client")
-    came = federated_user.enter(cloud, way, claims)
-    proof = Proof(came.user_id, [came.method])
-    if came.idp_id is not None and came.protocol_id is not None:
-        proof.federation = came.idp_id, came.protocol_id
-    identity = authentication.Identity(methods=[came.method])
-    return authentication.admit(cloud, authentication.Auth(identity, scope="unscoped"), proof), begun.origin
+    came = federated_user.enter(cloud, way, oidc_claims.assertion_of(claims))
+    return authentication.admit_arrival(cloud, came), begun.origin
+
+
+def by_saml(cloud: Cloud, idp_id: str, protocol_id: str) -> bool:
+    """Whether a browser logs in there by SAML2: where that is all the provider speaks, or the protocol says so."""
+    with cloud.db.read() as tx:
+        has_oidc = tx.execute(
+            sa.select(provider_oidc.c.idp_id).where(provider_oidc.c.idp_id == idp_id)
+        ).first()
+        return (protocol_id == saml.PROTOCOL or has_oidc is None) and saml.spoken(tx, idp_id)
 
 
 def only_provider(cloud: Cloud, protocol_id: str) -> str:
@@ -128,10 +133,14 @@ def only_provider(cloud: Cloud, protocol_id: str) -> str:
         query = (
             sa.select(identity_provider.c.id, provider_oidc.c.options)
             .join(protocol, protocol.c.idp_id == identity_provider.c.id)
-            .join(provider_oidc, provider_oidc.c.idp_id == identity_provider.c.id)
+            .outerjoin(provider_oidc, provider_oidc.c.idp_id == identity_provider.c.id)
             .where(protocol.c.id == protocol_id, identity_provider.c.enabled.is_(True))
         )
-        found = [row.id for row in tx.execute(query) if row.options.get("client_id")]
+        found = [
+            row.id
+            for row in tx.execute(query)
+            if (row.options or {}).get("client_id") or saml.spoken(tx, row.id)
+        ]
     if not found:
         raise NotFound(f"No identity provider lets browsers log in by {protocol_id[:64]}.")
     if len(found) > 1:

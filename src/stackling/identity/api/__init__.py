@@ -27,6 +27,7 @@ from stackling.identity.api import (
     project,
     role,
     role_assignment,
+    saml,
     trust,
     user,
     version,
@@ -53,6 +54,7 @@ _ROOMS = (
     gone,
     oidc,
     federated_user,
+    saml,
     websso,
 )
 _NO_SUCH_PAGE = (

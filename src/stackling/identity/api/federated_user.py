@@ -1,12 +1,14 @@
-"""/v3/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}/auth: logging in with a provider's token"""
+"""/v3/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}/auth: logging in with a provider's token, or by ECP"""
 
 from falcon import Request, Response
 
 from stackling.base import rest
 from stackling.base.errors import Unauthorized
-from stackling.identity.actions import authentication
+from stackling.identity.actions import authentication, saml
 from stackling.identity.actions.authentication import Auth, ByMapped, Identity
+from stackling.identity.api import page
 from stackling.identity.api.resource import Resource
+from stackling.identity.api.saml import PAOS
 
 
 class FederatedAuth(Resource):
@@ -17,14 +19,17 @@ class FederatedAuth(Resource):
 
     def on_get(self, req: Request, resp: Response, idp_id: str, protocol_id: str) -> None:
         text = rest.bearer(req)
+        if text is None and (PAOS in (req.get_header("Accept") or "") or req.get_header("PAOS")):
+            page.private(resp)
+            resp.content_type = PAOS  # exactly so: clients compare
+            resp.data = saml.ask(self.cloud, idp_id, protocol_id)
+            return
         if text is None:
             raise Unauthorized("The request you have made requires authentication.")
         proof = ByMapped(identity_provider=idp_id, protocol=protocol_id, access_token=text)
         auth = Auth(identity=Identity(methods=["mapped"], mapped=proof), scope="unscoped")
         made = authentication.login(self.cloud, auth)
-        resp.status, resp.content_type = "201 Created", "application/json"
-        resp.data = made.encoded(True)
-        resp.set_header("X-Subject-Token", made.text)
+        page.show_token(resp, made)
 
     on_post = on_get
 

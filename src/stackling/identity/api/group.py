@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from stackling.base import rest
 from stackling.base.db import Row
+from stackling.identity.actions import directory
 from stackling.identity.actions import group as actions
 from stackling.identity.api.resource import Id, Name, Resource, empty, filtered, given, paged, wanted
 from stackling.identity.state import user as users
@@ -39,8 +40,10 @@ class Groups(Resource):
     """/v3/groups"""
 
     def on_get(self, req: Request, resp: Response) -> None:
+        caller, domain_id = rest.caller(req), rest.one_param(req, "domain_id")
+        actions.look(self.cloud, caller, domain_id, rest.one_param(req, "name"))
         with self.db.read() as tx:
-            query = actions.listing(tx, rest.caller(req), rest.one_param(req, "domain_id"))
+            query = actions.listing(caller, domain_id)
             rows, more = paged(req, tx, filtered(req, query, users.group, "name"), users.group)
         made = [self.linked(req, f"/groups/{r.id}", shown(r)) for r in rows]
         resp.media = self.listed(req, "groups", made, next_marker=more)
@@ -59,6 +62,8 @@ class Group(Resource):
     """/v3/groups/{group_id}"""
 
     def on_get(self, req: Request, resp: Response, group_id: str) -> None:
+        rest.caller(req)
+        directory.refresh_one(self.cloud, group_id)
         with self.db.read() as tx:
             row = actions.get(tx, rest.caller(req), group_id)
         resp.media = {"group": self.linked(req, f"/groups/{group_id}", shown(row))}
@@ -86,6 +91,8 @@ class Members(Resource):
     def on_get(self, req: Request, resp: Response, group_id: str) -> None:
         from stackling.identity.api import user as user_api
 
+        rest.caller(req)
+        directory.refresh_one(self.cloud, group_id, members=True)
         with self.db.read() as tx:
             query = filtered(
                 req, actions.members(tx, rest.caller(req), group_id), users.user, "name", "enabled"
@@ -100,6 +107,8 @@ class Member(Resource):
     """/v3/groups/{group_id}/users/{user_id}"""
 
     def on_get(self, req: Request, resp: Response, group_id: str, user_id: str) -> None:
+        rest.caller(req)
+        directory.refresh_one(self.cloud, group_id, members=True)
         with self.db.read() as tx:
             actions.check(tx, rest.caller(req), group_id, user_id)
         empty(resp)

@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from stackling.base import peer, rest
 from stackling.base.db import Row, Tx
-from stackling.identity.actions import federated_attribute, login_rate
+from stackling.identity.actions import directory, federated_attribute, login_rate
 from stackling.identity.actions import group as group_actions
 from stackling.identity.actions import password as passwords
 from stackling.identity.actions import project as project_actions
@@ -79,8 +79,10 @@ class Users(Resource):
     """/v3/users"""
 
     def on_get(self, req: Request, resp: Response) -> None:
+        caller, domain_id = rest.caller(req), rest.one_param(req, "domain_id")
+        actions.look(self.cloud, caller, domain_id, rest.one_param(req, "name"))
         with self.db.read() as tx:
-            query = actions.listing(tx, rest.caller(req), rest.one_param(req, "domain_id"))
+            query = actions.listing(caller, domain_id)
             query = filtered(req, query, users.user, "name", "enabled", "id")
             origin = {n: rest.one_param(req, n) for n in ("idp_id", "protocol_id", "unique_id")}
             query = federated_attribute.narrowed(query, **origin)
@@ -112,6 +114,8 @@ class User(Resource):
     """/v3/users/{user_id}"""
 
     def on_get(self, req: Request, resp: Response, user_id: str) -> None:
+        rest.caller(req)
+        directory.refresh_one(self.cloud, user_id)
         with self.db.read() as tx:
             made = one(tx, actions.get(tx, rest.caller(req), user_id))
         resp.media = {"user": self.linked(req, f"/users/{user_id}", made)}
@@ -177,6 +181,8 @@ class Groups(Resource):
     """/v3/users/{user_id}/groups"""
 
     def on_get(self, req: Request, resp: Response, user_id: str) -> None:
+        rest.caller(req)
+        directory.refresh_one(self.cloud, user_id)
         with self.db.read() as tx:
             row = users.find(tx, user_id)
             may(

@@ -1,32 +1,16 @@
 """/v3/auth/OS-FEDERATION/…/websso: logging in with a browser, on behalf of a trusted dashboard"""
 
-import base64
-import hashlib
-import html
-
 from falcon import Request, Response
 
 from stackling.base import rest
 from stackling.base.errors import Unauthorized
+from stackling.identity.actions import saml
 from stackling.identity.actions import websso as actions
+from stackling.identity.api import page
 from stackling.identity.api.resource import ROOT, Resource
+from stackling.identity.api.saml import COOKIE as SAML_COOKIE
 
 _COOKIE = "stackling_websso"
-_SCRIPT = "document.forms[0].submit()"
-_SCRIPT_HASH = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
-# The dashboard takes the token as a form that the browser sends, as Keystone's own page does.
-_PAGE = """<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><title>Logging in</title></head>
-<body>
-<form method="post" action="{origin}">
-<input type="hidden" name="token" value="{token}">
-<noscript><button type="submit">Go on</button></noscript>
-</form>
-<script>{script}</script>
-</body>
-</html>
-"""
 
 
 class _Websso(Resource):
@@ -38,8 +22,12 @@ class _Websso(Resource):
         path = f"/auth/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}/websso"
         here = f"{rest.base_url(req, self.cloud)}{ROOT}{path}"
         secure = here.startswith("https:")
-        resp.set_header("Cache-Control", "no-store")
-        resp.set_header("Referrer-Policy", "no-referrer")
+        page.private(resp)
+        if actions.by_saml(self.cloud, idp_id, protocol_id):
+            origin = rest.one_param(req, "origin")
+            there, fresh = saml.begin(self.cloud, idp_id, protocol_id, origin)
+            self._leave(resp, there, SAML_COOKIE, fresh, secure)
+            return
         state, code = rest.one_param(req, "state"), rest.one_param(req, "code")
         if rest.one_param(req, "error") is not None:
             raise Unauthorized(
@@ -49,28 +37,21 @@ class _Websso(Resource):
             self.cloud.audit.drop()  # nobody is logged in yet
             origin = rest.one_param(req, "origin")
             there, fresh = actions.begin(self.cloud, idp_id, protocol_id, origin, here)
-            # Lax, as the way back is a link from another site. Strict would not be sent along.
-            resp.set_cookie(
-                _COOKIE,
-                fresh,
-                max_age=actions.PATIENCE,
-                path=f"{ROOT}/auth/OS-FEDERATION",
-                secure=secure,
-                http_only=True,
-                same_site="Lax",
-            )
-            resp.status = "302 Found"
-            resp.set_header("Location", there)
+            self._leave(resp, there, _COOKIE, fresh, secure)
             return
         cookies = req.get_cookie_values(_COOKIE)
         cookie = cookies[0] if cookies else None
         made, origin = actions.finish(self.cloud, idp_id, protocol_id, cookie, state, code)
         resp.unset_cookie(_COOKIE, path=f"{ROOT}/auth/OS-FEDERATION", same_site="Lax")
-        resp.content_type = "text/html; charset=utf-8"
-        resp.set_header("Content-Security-Policy", f"default-src 'none'; script-src 'sha256-{_SCRIPT_HASH}'")
-        resp.text = _PAGE.format(
-            origin=html.escape(origin, quote=True), token=html.escape(made.text, quote=True), script=_SCRIPT
+        page.form(resp, origin, {"token": made.text})
+
+    def _leave(self, resp: Response, there: str, name: str, fresh: str, secure: bool) -> None:
+        """Send the browser to its provider, with what it is to bring back."""
+        page.cookie(
+            resp, name, fresh, path=f"{ROOT}/auth/OS-FEDERATION", seconds=actions.PATIENCE, secure=secure
         )
+        resp.status = "302 Found"
+        resp.set_header("Location", there)
 
 
 class ProviderWebsso(_Websso):

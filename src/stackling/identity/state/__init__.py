@@ -3,6 +3,7 @@
 from stackling.identity.state import (
     catalog,
     credential,
+    directory,
     domain_config,
     federated_user,
     federation,
@@ -18,6 +19,7 @@ from stackling.identity.state import (
 __all__ = [
     "catalog",
     "credential",
+    "directory",
     "domain_config",
     "federated_user",
     "federation",

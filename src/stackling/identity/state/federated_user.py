@@ -26,6 +26,22 @@ provider_oidc = Table(
     Column("options", JSON, nullable=False),  # oidc.provider.Options, its secret encrypted
 )
 
+# A provider without a row here speaks no SAML2.
+provider_saml = Table(
+    "identity_provider_saml",
+    metadata,
+    Column("idp_id", String(64), ForeignKey("identity_provider.id", ondelete="CASCADE"), primary_key=True),
+    Column("options", JSON, nullable=False),  # saml.metadata.Options
+)
+
+# Assertions that let somebody in, until they are over: none does so twice.
+saml_assertion = Table(
+    "identity_saml_assertion",
+    metadata,
+    Column("id", String(64), primary_key=True),  # SHA-256 of issuer and id
+    Column("ends_at", DateTime, nullable=False, index=True),
+)
+
 # Who a user is at his provider. `shadow`: the user was made by a login and has no other way in.
 federated_user = Table(
     "identity_federated_user",

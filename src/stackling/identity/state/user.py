@@ -19,6 +19,7 @@ from sqlalchemy import (
 
 from stackling.base.db import JSON, Row, Tx, metadata
 from stackling.base.statement import Statement, among
+from stackling.identity.state.directory import present
 
 user = Table(
     "identity_user",
@@ -78,6 +79,7 @@ membership = Table(
 
 
 def find(tx: Tx, user_id: str) -> Row | None:
+    """The user; not one that his directory has no more."""
     return _ONE.first(tx, user_id=user_id)
 
 
@@ -90,9 +92,13 @@ def current_password(tx: Tx, user_id: str) -> Row | None:
     return _PASSWORD.first(tx, user_id=user_id)
 
 
-_ONE = Statement(sa.select(user).where(user.c.id == sa.bindparam("user_id")))
+_ONE = Statement(sa.select(user).where(user.c.id == sa.bindparam("user_id"), present(user.c.id)))
 _NAMED = Statement(
-    sa.select(user).where(user.c.name == sa.bindparam("name"), user.c.domain_id == sa.bindparam("domain_id"))
+    sa.select(user).where(
+        user.c.name == sa.bindparam("name"),
+        user.c.domain_id == sa.bindparam("domain_id"),
+        present(user.c.id),
+    )
 )
 _PASSWORD = Statement(
     sa.select(password)
@@ -103,7 +109,7 @@ _PASSWORD = Statement(
 
 
 def find_group(tx: Tx, group_id: str) -> Row | None:
-    return tx.execute(sa.select(group).where(group.c.id == group_id)).one_or_none()
+    return tx.execute(sa.select(group).where(group.c.id == group_id, present(group.c.id))).one_or_none()
 
 
 def groups_of(tx: Tx, user_id: str) -> list[str]:

@@ -6,7 +6,7 @@ from stackling.base import jobs
 from stackling.base.cloud import Cloud
 from stackling.base.db import Tx
 from stackling.image import definitions, store
-from stackling.image.actions import location, usage
+from stackling.image.actions import build, location, usage
 from stackling.image.actions.cached import LOOK
 from stackling.image.data_driver import NodeCache
 from stackling.image.state.image import State, image, image_location
@@ -19,6 +19,7 @@ def bootstrap(tx: Tx, cloud: Cloud) -> None:
         stores[name].free_bytes()
     _place(tx)
     usage.QUOTAS.register(tx, cloud)
+    build.QUOTAS.register(tx, cloud)
     definitions.load(tx, cloud)
     for host in cloud.hosts(NodeCache):
         jobs.ensure(tx, LOOK, host, now=cloud.clock.now())

@@ -1,17 +1,18 @@
 """Builds: asking for images to be made, and following, cancelling and forgetting that."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO
 
 import sqlalchemy as sa
 from msgspec import Struct
 
-from stackling.base import ids, jobs, quota
+from stackling.base import ids, jobs
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Conflict, Forbidden, NotFound
 from stackling.base.listing import page
+from stackling.identity.actions.quota import Projects, Quotas
 from stackling.image import builds
 from stackling.image.actions import image as images
 from stackling.image.builder import recipe as recipes
@@ -21,7 +22,6 @@ from stackling.image.state.image import State as ImageState
 from stackling.image.state.image import Visibility, image, image_property
 
 KIND = "image.build"
-SERVICE = "image_build"
 MOST_KEPT = 1000
 
 
@@ -97,8 +97,7 @@ def start(
     schedule_id: str | None,
 ) -> Row:
     """Record a build and have it worked on. Raises QuotaExceeded."""
-    defaults = {"builds": cloud.config.image.builds, "schedules": cloud.config.image.build_schedules}
-    quota.check(tx, SERVICE, project_id, {"builds": 1}, defaults=defaults, usage=usage)
+    QUOTAS.check(tx, cloud, project_id, {"image_builds": 1})
     now = cloud.clock.now()
     values = {
         "id": ids.uuid4(),
@@ -123,16 +122,28 @@ def start(
     return row
 
 
-def usage(tx: Tx, project_id: str) -> dict[str, int]:
-    """Builds that have not ended, and schedules."""
-    running = sa.and_(image_build.c.project_id == project_id, image_build.c.state.not_in(ENDED))
-    mine = image_build_schedule.c.project_id == project_id
+def configured(cloud: Cloud) -> dict[str, int]:
+    """The limits of the configuration."""
     return {
-        "builds": tx.execute(sa.select(sa.func.count()).select_from(image_build).where(running)).scalar_one(),
-        "schedules": tx.execute(
-            sa.select(sa.func.count()).select_from(image_build_schedule).where(mine)
+        "image_builds": cloud.config.image.builds,
+        "image_build_schedules": cloud.config.image.build_schedules,
+    }
+
+
+def usage(tx: Tx, projects: Projects, names: Iterable[str] = ()) -> dict[str, int]:
+    """Builds of projects that have not ended, and schedules."""
+    count = sa.select(sa.func.count())
+    running = sa.and_(image_build.c.project_id.in_(projects), image_build.c.state.not_in(ENDED))
+    theirs = image_build_schedule.c.project_id.in_(projects)
+    return {
+        "image_builds": tx.execute(count.select_from(image_build).where(running)).scalar_one(),
+        "image_build_schedules": tx.execute(
+            count.select_from(image_build_schedule).where(theirs)
         ).scalar_one(),
     }
+
+
+QUOTAS = Quotas("image", configured, usage)
 
 
 def get(tx: Tx, caller: Caller, id: str, rule: str = "image_build:show") -> Row:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from cronsim import CronSim, CronSimError
 
-from stackling.base import ids, jobs, quota
+from stackling.base import ids, jobs
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
@@ -42,8 +42,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewSchedule) -> Row:
     recipe = build.chosen(tx, caller, want.recipe)
     now = cloud.clock.now()
     due = following(want.cron, now)
-    defaults = {"builds": cloud.config.image.builds, "schedules": cloud.config.image.build_schedules}
-    quota.check(tx, build.SERVICE, project_id, {"schedules": 1}, defaults=defaults, usage=build.usage)
+    build.QUOTAS.check(tx, cloud, project_id, {"image_build_schedules": 1})
     values = {
         "id": ids.uuid4(),
         "project_id": project_id,

@@ -359,7 +359,8 @@ def _set(tx: Tx, cloud: Cloud, id: str, state: State) -> None:
 def recover(tx: Tx, cloud: Cloud, id: str) -> None:
     """A volume in error that nothing holds any more can be used again, after an administrator has forced it free."""
     held = tx.execute(sa.select(attachment.c.id).where(attachment.c.volume_id == id).limit(1)).first()
-    if held is None and tx.execute(_ONE, {"id": id}).one().state == State.ERROR:
+    row = _ONE.first(tx, id=id)
+    if held is None and row is not None and row.state == State.ERROR:
         _set(tx, cloud, id, State.AVAILABLE)
 
 

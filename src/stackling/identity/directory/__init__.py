@@ -1,0 +1,6 @@
+"""Reading a directory (LDAP): who is in it, and whether a password is right. Knows no database, and never writes."""
+
+from stackling.identity.directory.client import Client, Down, Group, User
+from stackling.identity.directory.options import Invalid, read
+
+__all__ = ["Client", "Down", "Group", "Invalid", "User", "read"]
