@@ -25,7 +25,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_address_group")),
     )
     with op.batch_alter_table("address_group", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_address_group_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_address_group_created_at_id"), ["created_at", "id"], unique=False
+        )
+        batch_op.create_index(
+            batch_op.f("ix_address_group_project_id_created_at_id"),
+            ["project_id", "created_at", "id"],
+            unique=False,
+        )
 
     op.create_table(
         "address_scope",
@@ -41,7 +48,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_address_scope")),
     )
     with op.batch_alter_table("address_scope", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_address_scope_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_address_scope_created_at_id"), ["created_at", "id"], unique=False
+        )
+        batch_op.create_index(
+            batch_op.f("ix_address_scope_project_id_created_at_id"),
+            ["project_id", "created_at", "id"],
+            unique=False,
+        )
 
     op.create_table(
         "aggregate",
@@ -71,6 +85,35 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("allocation", schema=None) as batch_op:
         batch_op.create_index("ix_allocation_provider_id", ["provider_id", "resource_class"], unique=False)
+
+    op.create_table(
+        "audit_event",
+        sa.Column(
+            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("at", sa.DateTime(), nullable=False),
+        sa.Column("action", sa.String(length=64), nullable=False),
+        sa.Column("outcome", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.Integer(), nullable=True),
+        sa.Column("service", sa.String(length=32), nullable=False),
+        sa.Column("target_type", sa.String(length=96), nullable=False),
+        sa.Column("target_id", sa.String(length=255), nullable=True),
+        sa.Column("user_id", sa.String(length=64), nullable=True),
+        sa.Column("user_name", sa.String(length=255), nullable=True),
+        sa.Column("project_id", sa.String(length=64), nullable=True),
+        sa.Column("domain_id", sa.String(length=64), nullable=True),
+        sa.Column("address", sa.String(length=64), nullable=True),
+        sa.Column("method", sa.String(length=16), nullable=True),
+        sa.Column("path", sa.Text(), nullable=True),
+        sa.Column("request_id", sa.String(length=64), nullable=True),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_audit_event")),
+        sa.UniqueConstraint("id", name=op.f("uq_audit_event_id")),
+    )
+    with op.batch_alter_table("audit_event", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_audit_event_at"), ["at"], unique=False)
+        batch_op.create_index("ix_audit_event_target_id", ["target_id"], unique=False)
+        batch_op.create_index("ix_audit_event_user_id", ["user_id"], unique=False)
 
     op.create_table(
         "block_device",
@@ -177,6 +220,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_identity_endpoint_group")),
     )
     op.create_table(
+        "identity_login_rate",
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("used_until", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_identity_login_rate")),
+    )
+    with op.batch_alter_table("identity_login_rate", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_identity_login_rate_used_until"), ["used_until"], unique=False)
+
+    op.create_table(
         "identity_mapping",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("rules", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
@@ -220,6 +272,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("identity_project", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_identity_project_domain_id"), ["domain_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_identity_project_name"), ["name"], unique=False)
         batch_op.create_index(batch_op.f("ix_identity_project_parent_id"), ["parent_id"], unique=False)
         batch_op.create_index(
             "uq_identity_project_domain_name",
@@ -261,6 +314,15 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("identity_revocation", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_identity_revocation_expires_at"), ["expires_at"], unique=False)
+
+    op.create_table(
+        "identity_saml_assertion",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("ends_at", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_identity_saml_assertion")),
+    )
+    with op.batch_alter_table("identity_saml_assertion", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_identity_saml_assertion_ends_at"), ["ends_at"], unique=False)
 
     op.create_table(
         "identity_service",
@@ -321,11 +383,13 @@ def upgrade() -> None:
         sa.Column("size", sa.BigInteger(), nullable=True),
         sa.Column("virtual_size", sa.BigInteger(), nullable=True),
         sa.Column("checksum", sa.String(length=32), nullable=True),
+        sa.Column("os_hash_algo", sa.String(length=64), nullable=True),
         sa.Column("os_hash_value", sa.String(length=128), nullable=True),
         sa.Column("upload", sa.String(length=36), nullable=True),
         sa.Column("heard_at", sa.DateTime(), nullable=True),
         sa.Column("import_task", sa.String(length=36), nullable=True),
-        sa.Column("imported", sa.String(length=16), nullable=True),
+        sa.Column("importing_to", sa.Text(), nullable=True),
+        sa.Column("failed_import", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "state IN ('queued', 'saving', 'uploading', 'importing', 'active', 'deactivated')",
             name=op.f("ck_image_state"),
@@ -338,8 +402,113 @@ def upgrade() -> None:
     with op.batch_alter_table("image", schema=None) as batch_op:
         batch_op.create_index("ix_image_created_at_id", ["created_at", "id"], unique=False)
         batch_op.create_index("ix_image_name", ["name"], unique=False)
-        batch_op.create_index(batch_op.f("ix_image_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_image_project_id_created_at_id"), ["project_id", "created_at", "id"], unique=False
+        )
         batch_op.create_index("ix_image_visibility", ["visibility"], unique=False)
+
+    op.create_table(
+        "image_build",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("project_id", sa.String(length=64), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(), nullable=True),
+        sa.Column("state", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("recipe", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("visibility", sa.String(length=32), nullable=False),
+        sa.Column("user_id", sa.String(length=64), nullable=False),
+        sa.Column("request_id", sa.String(length=64), nullable=False),
+        sa.Column("image_id", sa.String(length=36), nullable=False),
+        sa.Column("keep", sa.Integer(), nullable=True),
+        sa.Column("schedule_id", sa.String(length=36), nullable=True),
+        sa.Column("cancelled", sa.Boolean(), nullable=False),
+        sa.Column("runs", sa.Integer(), nullable=False),
+        sa.Column("progress", sa.Integer(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=True),
+        sa.Column("failure", sa.Text(), nullable=True),
+        sa.Column("started_at", sa.DateTime(), nullable=True),
+        sa.Column("finished_at", sa.DateTime(), nullable=True),
+        sa.CheckConstraint(
+            "state IN ('queued', 'building', 'publishing', 'succeeded', 'failed', 'cancelled')",
+            name=op.f("ck_image_build_state"),
+        ),
+        sa.CheckConstraint(
+            "visibility IN ('public', 'private', 'shared', 'community')",
+            name=op.f("ck_image_build_visibility"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_image_build")),
+    )
+    with op.batch_alter_table("image_build", schema=None) as batch_op:
+        batch_op.create_index("ix_image_build_created_at_id", ["created_at", "id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_image_build_project_id_created_at_id"),
+            ["project_id", "created_at", "id"],
+            unique=False,
+        )
+        batch_op.create_index(batch_op.f("ix_image_build_schedule_id"), ["schedule_id"], unique=False)
+
+    op.create_table(
+        "image_build_schedule",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("project_id", sa.String(length=64), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(), nullable=True),
+        sa.Column("state", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("recipe", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("visibility", sa.String(length=32), nullable=False),
+        sa.Column("user_id", sa.String(length=64), nullable=False),
+        sa.Column("cron", sa.String(length=255), nullable=False),
+        sa.Column("keep", sa.Integer(), nullable=False),
+        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("next_at", sa.DateTime(), nullable=True),
+        sa.CheckConstraint("state IN ('active')", name=op.f("ck_image_build_schedule_state")),
+        sa.CheckConstraint(
+            "visibility IN ('public', 'private', 'shared', 'community')",
+            name=op.f("ck_image_build_schedule_visibility"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_image_build_schedule")),
+    )
+    with op.batch_alter_table("image_build_schedule", schema=None) as batch_op:
+        batch_op.create_index("ix_image_build_schedule_created_at_id", ["created_at", "id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_image_build_schedule_project_id_created_at_id"),
+            ["project_id", "created_at", "id"],
+            unique=False,
+        )
+
+    op.create_table(
+        "image_cached",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("image_id", sa.String(length=36), nullable=False),
+        sa.Column("host", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=32), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("hits", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(), nullable=True),
+        sa.Column("used_at", sa.DateTime(), nullable=False),
+        sa.CheckConstraint("state IN ('queued', 'cached', 'dropping')", name=op.f("ck_image_cached_state")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_image_cached")),
+        sa.UniqueConstraint("image_id", "host", name=op.f("uq_image_cached_image_id_host")),
+    )
+    with op.batch_alter_table("image_cached", schema=None) as batch_op:
+        batch_op.create_index("ix_image_cached_host", ["host"], unique=False)
+
+    op.create_table(
+        "image_location",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("image_id", sa.String(length=36), nullable=False),
+        sa.Column("store", sa.String(length=64), nullable=False),
+        sa.Column("url", sa.Text(), nullable=True),
+        sa.Column("meta", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("going", sa.Boolean(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_image_location")),
+    )
+    with op.batch_alter_table("image_location", schema=None) as batch_op:
+        batch_op.create_index("ix_image_location_image_id", ["image_id"], unique=False)
 
     op.create_table(
         "image_member",
@@ -384,19 +553,26 @@ def upgrade() -> None:
         sa.Column("user_id", sa.String(length=64), nullable=False),
         sa.Column("request_id", sa.String(length=64), nullable=False),
         sa.Column("input", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("inject", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
         sa.Column("message", sa.Text(), nullable=True),
         sa.Column("failure", sa.Text(), nullable=True),
         sa.Column("expires_at", sa.DateTime(), nullable=True),
         sa.CheckConstraint(
             "state IN ('pending', 'processing', 'success', 'failure')", name=op.f("ck_image_task_state")
         ),
-        sa.CheckConstraint("type IN ('api_image_import', 'import')", name=op.f("ck_image_task_type")),
+        sa.CheckConstraint(
+            "type IN ('api_image_import', 'location_import', 'import')", name=op.f("ck_image_task_type")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_image_task")),
     )
     with op.batch_alter_table("image_task", schema=None) as batch_op:
         batch_op.create_index("ix_image_task_created_at_id", ["created_at", "id"], unique=False)
         batch_op.create_index(batch_op.f("ix_image_task_image_id"), ["image_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_image_task_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_image_task_project_id_created_at_id"),
+            ["project_id", "created_at", "id"],
+            unique=False,
+        )
 
     op.create_table(
         "instance_action",
@@ -476,7 +652,11 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_metadef_namespace_name")),
     )
     with op.batch_alter_table("metadef_namespace", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_metadef_namespace_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_metadef_namespace_project_id_created_at_id"),
+            ["project_id", "created_at", "id"],
+            unique=False,
+        )
 
     op.create_table(
         "metadef_resource_type",
@@ -498,7 +678,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_metering_label")),
     )
     with op.batch_alter_table("metering_label", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_metering_label_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_metering_label_created_at_id"), ["created_at", "id"], unique=False
+        )
+        batch_op.create_index(
+            batch_op.f("ix_metering_label_project_id_created_at_id"),
+            ["project_id", "created_at", "id"],
+            unique=False,
+        )
 
     op.create_table(
         "network",
@@ -531,7 +718,12 @@ def upgrade() -> None:
         sa.UniqueConstraint("configured", name=op.f("uq_network_configured")),
     )
     with op.batch_alter_table("network", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_network_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_network_created_at_id"), ["created_at", "id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_network_project_id_created_at_id"),
+            ["project_id", "created_at", "id"],
+            unique=False,
+        )
         batch_op.create_index(
             "uq_network_segment",
             ["physical_network", "segmentation_id"],
@@ -561,14 +753,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_qos_specs_name")),
     )
     op.create_table(
-        "quota",
-        sa.Column("service", sa.String(length=32), nullable=False),
-        sa.Column("project_id", sa.String(length=64), nullable=False),
-        sa.Column("resource", sa.String(length=128), nullable=False),
-        sa.Column("hard_limit", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("service", "project_id", "resource", name=op.f("pk_quota")),
-    )
-    op.create_table(
         "rbac_policy",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("project_id", sa.String(length=64), nullable=False),
@@ -581,7 +765,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rbac_policy")),
     )
     with op.batch_alter_table("rbac_policy", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_rbac_policy_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_rbac_policy_project_id_created_at_id"),
+            ["project_id", "created_at", "id"],
+            unique=False,
+        )
         batch_op.create_index("ix_rbac_policy_target", ["target_project", "object_type"], unique=False)
         batch_op.create_index("uq_rbac_policy_object", ["object_id", "action", "target_project"], unique=True)
 
@@ -642,7 +830,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("default_of", name=op.f("uq_security_group_default_of")),
     )
     with op.batch_alter_table("security_group", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_security_group_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_security_group_created_at_id"), ["created_at", "id"], unique=False
+        )
+        batch_op.create_index(
+            batch_op.f("ix_security_group_project_id_created_at_id"),
+            ["project_id", "created_at", "id"],
+            unique=False,
+        )
 
     op.create_table(
         "server",
@@ -662,6 +857,9 @@ def upgrade() -> None:
         sa.Column("requested_host", sa.String(length=255), nullable=True),
         sa.Column("image_id", sa.String(length=36), nullable=True),
         sa.Column("image", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("shelf", sa.String(length=36), nullable=True),
+        sa.Column("rescue", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
         sa.Column("flavor_id", sa.String(length=255), nullable=False),
         sa.Column("flavor", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
         sa.Column("key_name", sa.String(length=255), nullable=True),
@@ -681,17 +879,19 @@ def upgrade() -> None:
         sa.Column("root_device", sa.String(length=64), nullable=False),
         sa.Column("hints", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
         sa.Column("group_id", sa.String(length=36), nullable=True),
+        sa.Column("task", sa.String(length=32), nullable=True),
         sa.Column("power", sa.String(length=16), nullable=True),
         sa.Column("fault", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
         sa.Column("fault_at", sa.DateTime(), nullable=True),
         sa.Column("launched_at", sa.DateTime(), nullable=True),
         sa.Column("terminated_at", sa.DateTime(), nullable=True),
         sa.CheckConstraint(
-            "state IN ('building', 'spawning', 'active', 'rebooting', 'resetting', 'restarting', 'stopping', 'stopped', 'starting', 'cleaning', 'error', 'deleting', 'deleted')",
+            "state IN ('building', 'spawning', 'active', 'rebooting', 'resetting', 'restarting', 'stopping', 'pausing', 'paused', 'unpausing', 'suspending', 'suspended', 'resuming', 'rebuilding', 'respawning', 'rescuing', 'rescue_booting', 'rescued', 'unrescuing', 'unrescue_booting', 'shelving', 'offloading', 'shelved_offloaded', 'unshelving', 'stopped', 'starting', 'cleaning', 'error', 'deleting', 'deleted')",
             name=op.f("ck_server_state"),
         ),
         sa.CheckConstraint(
-            "wanted IN ('running', 'stopped', 'rebooted', 'reset', 'deleted')", name=op.f("ck_server_wanted")
+            "wanted IN ('running', 'stopped', 'rebooted', 'reset', 'paused', 'suspended', 'rebuilt', 'rescued', 'shelved', 'deleted')",
+            name=op.f("ck_server_wanted"),
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_server")),
     )
@@ -705,7 +905,9 @@ def upgrade() -> None:
             sqlite_where=sa.text("state != 'deleted'"),
             postgresql_where=sa.text("state != 'deleted'"),
         )
-        batch_op.create_index(batch_op.f("ix_server_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_server_project_id_created_at_id"), ["project_id", "created_at", "id"], unique=False
+        )
         batch_op.create_index(
             "ix_server_project_live",
             ["project_id", "created_at"],
@@ -728,7 +930,34 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_server_group")),
     )
     with op.batch_alter_table("server_group", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_server_group_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_server_group_project_id_created_at_id"),
+            ["project_id", "created_at", "id"],
+            unique=False,
+        )
+
+    op.create_table(
+        "server_image",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("project_id", sa.String(length=64), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(), nullable=True),
+        sa.Column("state", sa.String(length=32), nullable=False),
+        sa.Column("server_id", sa.String(length=36), nullable=False),
+        sa.Column("host", sa.String(length=255), nullable=False),
+        sa.Column("action", sa.String(length=64), nullable=False),
+        sa.Column("backup", sa.String(length=255), nullable=True),
+        sa.Column("rotation", sa.Integer(), nullable=True),
+        sa.CheckConstraint("state IN ('copying', 'uploading')", name=op.f("ck_server_image_state")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_server_image")),
+    )
+    with op.batch_alter_table("server_image", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_server_image_project_id_created_at_id"),
+            ["project_id", "created_at", "id"],
+            unique=False,
+        )
+        batch_op.create_index(batch_op.f("ix_server_image_server_id"), ["server_id"], unique=False)
 
     op.create_table(
         "server_nic",
@@ -775,7 +1004,11 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("snapshot", schema=None) as batch_op:
         batch_op.create_index("ix_snapshot_created_at_id", ["created_at", "id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_snapshot_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_snapshot_project_id_created_at_id"),
+            ["project_id", "created_at", "id"],
+            unique=False,
+        )
         batch_op.create_index(batch_op.f("ix_snapshot_volume_id"), ["volume_id"], unique=False)
 
     op.create_table(
@@ -814,6 +1047,9 @@ def upgrade() -> None:
         sa.Column("source_volid", sa.String(length=36), nullable=True),
         sa.Column("near", sa.Text(), nullable=True),
         sa.Column("far", sa.Text(), nullable=True),
+        sa.Column("wanted_type_id", sa.String(length=36), nullable=True),
+        sa.Column("upload_image_id", sa.String(length=36), nullable=True),
+        sa.Column("upload_format", sa.String(length=20), nullable=True),
         sa.Column("server_id", sa.String(length=36), nullable=True),
         sa.Column("request_id", sa.String(length=64), nullable=True),
         sa.CheckConstraint(
@@ -824,7 +1060,9 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("volume", schema=None) as batch_op:
         batch_op.create_index("ix_volume_created_at_id", ["created_at", "id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_volume_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_volume_project_id_created_at_id"), ["project_id", "created_at", "id"], unique=False
+        )
         batch_op.create_index("ix_volume_snapshot_id", ["snapshot_id"], unique=False)
         batch_op.create_index("ix_volume_source_volid", ["source_volid"], unique=False)
         batch_op.create_index("ix_volume_volume_type_id", ["volume_type_id"], unique=False)
@@ -851,7 +1089,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_volume_attachment")),
     )
     with op.batch_alter_table("volume_attachment", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_volume_attachment_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_volume_attachment_project_id_created_at_id"),
+            ["project_id", "created_at", "id"],
+            unique=False,
+        )
         batch_op.create_index(batch_op.f("ix_volume_attachment_server_id"), ["server_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_volume_attachment_volume_id"), ["volume_id"], unique=False)
 
@@ -890,6 +1132,7 @@ def upgrade() -> None:
         "volume_service",
         sa.Column("host", sa.String(length=255), nullable=False),
         sa.Column("disabled", sa.Boolean(), nullable=False),
+        sa.Column("frozen", sa.Boolean(), nullable=False),
         sa.Column("reason", sa.String(length=255), nullable=True),
         sa.Column("updated_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("host", name=op.f("pk_volume_service")),
@@ -938,6 +1181,25 @@ def upgrade() -> None:
         sa.Column("value", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("volume_type_id", "key", name=op.f("pk_volume_type_spec")),
     )
+    op.create_table(
+        "identity_directory_entry",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=8), nullable=False),
+        sa.Column("domain_id", sa.String(length=64), nullable=False),
+        sa.Column("local_id", sa.String(length=255), nullable=False),
+        sa.Column("checked_at", sa.DateTime(), nullable=False),
+        sa.Column("gone", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["domain_id"],
+            ["identity_project.id"],
+            name=op.f("fk_identity_directory_entry_domain_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_identity_directory_entry")),
+    )
+    with op.batch_alter_table("identity_directory_entry", schema=None) as batch_op:
+        batch_op.create_index("ix_identity_directory_entry_domain_id", ["domain_id", "kind"], unique=False)
+
     op.create_table(
         "identity_domain_config",
         sa.Column("domain_id", sa.String(length=64), nullable=False),
@@ -1063,6 +1325,7 @@ def upgrade() -> None:
         sa.Column("resource_name", sa.String(length=255), nullable=False),
         sa.Column("default_limit", sa.Integer(), nullable=False),
         sa.Column("description", sa.Text(), nullable=True),
+        sa.Column("configured", sa.Integer(), nullable=True),
         sa.ForeignKeyConstraint(
             ["region_id"], ["identity_region.id"], name=op.f("fk_identity_registered_limit_region_id")
         ),
@@ -1073,7 +1336,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("identity_registered_limit", schema=None) as batch_op:
         batch_op.create_index(
-            "ix_identity_registered_limit_service_id", ["service_id", "resource_name"], unique=False
+            "uq_identity_registered_limit", ["service_id", "resource_name", "region_id"], unique=True
         )
 
     op.create_table(
@@ -1119,6 +1382,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_identity_user")),
         sa.UniqueConstraint("domain_id", "name", name=op.f("uq_identity_user_domain_id_name")),
     )
+    with op.batch_alter_table("identity_user", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_identity_user_name"), ["name"], unique=False)
+
     op.create_table(
         "metadef_association",
         sa.Column("namespace_id", sa.String(length=36), nullable=False),
@@ -1217,9 +1483,16 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("metering_label_rule", schema=None) as batch_op:
         batch_op.create_index(
+            batch_op.f("ix_metering_label_rule_created_at_id"), ["created_at", "id"], unique=False
+        )
+        batch_op.create_index(
             batch_op.f("ix_metering_label_rule_metering_label_id"), ["metering_label_id"], unique=False
         )
-        batch_op.create_index(batch_op.f("ix_metering_label_rule_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_metering_label_rule_project_id_created_at_id"),
+            ["project_id", "created_at", "id"],
+            unique=False,
+        )
 
     op.create_table(
         "port",
@@ -1256,9 +1529,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_port")),
     )
     with op.batch_alter_table("port", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_port_created_at_id"), ["created_at", "id"], unique=False)
         batch_op.create_index(batch_op.f("ix_port_device_id"), ["device_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_port_network_id"), ["network_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_port_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_port_project_id_created_at_id"), ["project_id", "created_at", "id"], unique=False
+        )
         batch_op.create_index("uq_port_mac_address", ["network_id", "mac_address"], unique=True)
 
     op.create_table(
@@ -1299,7 +1575,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_security_group_rule")),
     )
     with op.batch_alter_table("security_group_rule", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_security_group_rule_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_security_group_rule_created_at_id"), ["created_at", "id"], unique=False
+        )
+        batch_op.create_index(
+            batch_op.f("ix_security_group_rule_project_id_created_at_id"),
+            ["project_id", "created_at", "id"],
+            unique=False,
+        )
         batch_op.create_index(
             batch_op.f("ix_security_group_rule_remote_address_group_id"),
             ["remote_address_group_id"],
@@ -1339,7 +1622,12 @@ def upgrade() -> None:
         batch_op.create_index(
             batch_op.f("ix_subnetpool_address_scope_id"), ["address_scope_id"], unique=False
         )
-        batch_op.create_index(batch_op.f("ix_subnetpool_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_subnetpool_created_at_id"), ["created_at", "id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_subnetpool_project_id_created_at_id"),
+            ["project_id", "created_at", "id"],
+            unique=False,
+        )
 
     op.create_table(
         "identity_access_rule",
@@ -1515,9 +1803,8 @@ def upgrade() -> None:
     with op.batch_alter_table("identity_limit", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_identity_limit_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_identity_limit_project_id"), ["project_id"], unique=False)
-        batch_op.create_index(
-            batch_op.f("ix_identity_limit_registered_limit_id"), ["registered_limit_id"], unique=False
-        )
+        batch_op.create_index("uq_identity_limit_domain", ["registered_limit_id", "domain_id"], unique=True)
+        batch_op.create_index("uq_identity_limit_project", ["registered_limit_id", "project_id"], unique=True)
 
     op.create_table(
         "identity_membership",
@@ -1665,6 +1952,18 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_identity_provider_remote_id_idp_id"), ["idp_id"], unique=False)
 
     op.create_table(
+        "identity_provider_saml",
+        sa.Column("idp_id", sa.String(length=64), nullable=False),
+        sa.Column("options", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["idp_id"],
+            ["identity_provider.id"],
+            name=op.f("fk_identity_provider_saml_idp_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("idp_id", name=op.f("pk_identity_provider_saml")),
+    )
+    op.create_table(
         "identity_trust_role",
         sa.Column("trust_id", sa.String(length=64), nullable=False),
         sa.Column("role_id", sa.String(length=64), nullable=False),
@@ -1725,7 +2024,10 @@ def upgrade() -> None:
         sa.UniqueConstraint("gateway_port_id", name=op.f("uq_router_gateway_port_id")),
     )
     with op.batch_alter_table("router", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_router_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_router_created_at_id"), ["created_at", "id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_router_project_id_created_at_id"), ["project_id", "created_at", "id"], unique=False
+        )
 
     op.create_table(
         "subnet",
@@ -1760,8 +2062,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_subnet")),
     )
     with op.batch_alter_table("subnet", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_subnet_created_at_id"), ["created_at", "id"], unique=False)
         batch_op.create_index(batch_op.f("ix_subnet_network_id"), ["network_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_subnet_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_subnet_project_id_created_at_id"), ["project_id", "created_at", "id"], unique=False
+        )
         batch_op.create_index(batch_op.f("ix_subnet_subnetpool_id"), ["subnetpool_id"], unique=False)
 
     op.create_table(
@@ -1820,6 +2125,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("floating_port_id", name=op.f("uq_floating_ip_floating_port_id")),
     )
     with op.batch_alter_table("floating_ip", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_floating_ip_created_at_id"), ["created_at", "id"], unique=False)
         batch_op.create_index(
             batch_op.f("ix_floating_ip_floating_ip_address"), ["floating_ip_address"], unique=False
         )
@@ -1827,7 +2133,11 @@ def upgrade() -> None:
             batch_op.f("ix_floating_ip_floating_network_id"), ["floating_network_id"], unique=False
         )
         batch_op.create_index(batch_op.f("ix_floating_ip_port_id"), ["port_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_floating_ip_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_floating_ip_project_id_created_at_id"),
+            ["project_id", "created_at", "id"],
+            unique=False,
+        )
         batch_op.create_index(batch_op.f("ix_floating_ip_router_id"), ["router_id"], unique=False)
         batch_op.create_index(
             "uq_floating_ip_fixed", ["port_id", "fixed_ip_address", "floating_network_id"], unique=True
@@ -1950,10 +2260,11 @@ def downgrade() -> None:
     with op.batch_alter_table("floating_ip", schema=None) as batch_op:
         batch_op.drop_index("uq_floating_ip_fixed")
         batch_op.drop_index(batch_op.f("ix_floating_ip_router_id"))
-        batch_op.drop_index(batch_op.f("ix_floating_ip_project_id"))
+        batch_op.drop_index(batch_op.f("ix_floating_ip_project_id_created_at_id"))
         batch_op.drop_index(batch_op.f("ix_floating_ip_port_id"))
         batch_op.drop_index(batch_op.f("ix_floating_ip_floating_network_id"))
         batch_op.drop_index(batch_op.f("ix_floating_ip_floating_ip_address"))
+        batch_op.drop_index(batch_op.f("ix_floating_ip_created_at_id"))
 
     op.drop_table("floating_ip")
     with op.batch_alter_table("auto_allocated_topology", schema=None) as batch_op:
@@ -1963,12 +2274,14 @@ def downgrade() -> None:
     op.drop_table("auto_allocated_topology")
     with op.batch_alter_table("subnet", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_subnet_subnetpool_id"))
-        batch_op.drop_index(batch_op.f("ix_subnet_project_id"))
+        batch_op.drop_index(batch_op.f("ix_subnet_project_id_created_at_id"))
         batch_op.drop_index(batch_op.f("ix_subnet_network_id"))
+        batch_op.drop_index(batch_op.f("ix_subnet_created_at_id"))
 
     op.drop_table("subnet")
     with op.batch_alter_table("router", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_router_project_id"))
+        batch_op.drop_index(batch_op.f("ix_router_project_id_created_at_id"))
+        batch_op.drop_index(batch_op.f("ix_router_created_at_id"))
 
     op.drop_table("router")
     with op.batch_alter_table("port_security_group", schema=None) as batch_op:
@@ -1976,6 +2289,7 @@ def downgrade() -> None:
 
     op.drop_table("port_security_group")
     op.drop_table("identity_trust_role")
+    op.drop_table("identity_provider_saml")
     with op.batch_alter_table("identity_provider_remote_id", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_identity_provider_remote_id_idp_id"))
 
@@ -1999,7 +2313,8 @@ def downgrade() -> None:
 
     op.drop_table("identity_membership")
     with op.batch_alter_table("identity_limit", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_identity_limit_registered_limit_id"))
+        batch_op.drop_index("uq_identity_limit_project")
+        batch_op.drop_index("uq_identity_limit_domain")
         batch_op.drop_index(batch_op.f("ix_identity_limit_project_id"))
         batch_op.drop_index(batch_op.f("ix_identity_limit_domain_id"))
 
@@ -2022,7 +2337,8 @@ def downgrade() -> None:
     op.drop_table("identity_application_credential")
     op.drop_table("identity_access_rule")
     with op.batch_alter_table("subnetpool", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_subnetpool_project_id"))
+        batch_op.drop_index(batch_op.f("ix_subnetpool_project_id_created_at_id"))
+        batch_op.drop_index(batch_op.f("ix_subnetpool_created_at_id"))
         batch_op.drop_index(batch_op.f("ix_subnetpool_address_scope_id"))
 
     op.drop_table("subnetpool")
@@ -2030,19 +2346,22 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_security_group_rule_security_group_id"))
         batch_op.drop_index(batch_op.f("ix_security_group_rule_remote_group_id"))
         batch_op.drop_index(batch_op.f("ix_security_group_rule_remote_address_group_id"))
-        batch_op.drop_index(batch_op.f("ix_security_group_rule_project_id"))
+        batch_op.drop_index(batch_op.f("ix_security_group_rule_project_id_created_at_id"))
+        batch_op.drop_index(batch_op.f("ix_security_group_rule_created_at_id"))
 
     op.drop_table("security_group_rule")
     with op.batch_alter_table("port", schema=None) as batch_op:
         batch_op.drop_index("uq_port_mac_address")
-        batch_op.drop_index(batch_op.f("ix_port_project_id"))
+        batch_op.drop_index(batch_op.f("ix_port_project_id_created_at_id"))
         batch_op.drop_index(batch_op.f("ix_port_network_id"))
         batch_op.drop_index(batch_op.f("ix_port_device_id"))
+        batch_op.drop_index(batch_op.f("ix_port_created_at_id"))
 
     op.drop_table("port")
     with op.batch_alter_table("metering_label_rule", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_metering_label_rule_project_id"))
+        batch_op.drop_index(batch_op.f("ix_metering_label_rule_project_id_created_at_id"))
         batch_op.drop_index(batch_op.f("ix_metering_label_rule_metering_label_id"))
+        batch_op.drop_index(batch_op.f("ix_metering_label_rule_created_at_id"))
 
     op.drop_table("metering_label_rule")
     op.drop_table("metadef_tag")
@@ -2052,6 +2371,9 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_metadef_association_resource_type"))
 
     op.drop_table("metadef_association")
+    with op.batch_alter_table("identity_user", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_identity_user_name"))
+
     op.drop_table("identity_user")
     with op.batch_alter_table("identity_role", schema=None) as batch_op:
         batch_op.drop_index("uq_identity_role_name")
@@ -2063,7 +2385,7 @@ def downgrade() -> None:
 
     op.drop_table("identity_role")
     with op.batch_alter_table("identity_registered_limit", schema=None) as batch_op:
-        batch_op.drop_index("ix_identity_registered_limit_service_id")
+        batch_op.drop_index("uq_identity_registered_limit")
 
     op.drop_table("identity_registered_limit")
     with op.batch_alter_table("identity_provider", schema=None) as batch_op:
@@ -2080,6 +2402,10 @@ def downgrade() -> None:
 
     op.drop_table("identity_endpoint")
     op.drop_table("identity_domain_config")
+    with op.batch_alter_table("identity_directory_entry", schema=None) as batch_op:
+        batch_op.drop_index("ix_identity_directory_entry_domain_id")
+
+    op.drop_table("identity_directory_entry")
     op.drop_table("volume_type_spec")
     op.drop_table("volume_type_access")
     with op.batch_alter_table("volume_type", schema=None) as batch_op:
@@ -2101,14 +2427,14 @@ def downgrade() -> None:
     with op.batch_alter_table("volume_attachment", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_volume_attachment_volume_id"))
         batch_op.drop_index(batch_op.f("ix_volume_attachment_server_id"))
-        batch_op.drop_index(batch_op.f("ix_volume_attachment_project_id"))
+        batch_op.drop_index(batch_op.f("ix_volume_attachment_project_id_created_at_id"))
 
     op.drop_table("volume_attachment")
     with op.batch_alter_table("volume", schema=None) as batch_op:
         batch_op.drop_index("ix_volume_volume_type_id")
         batch_op.drop_index("ix_volume_source_volid")
         batch_op.drop_index("ix_volume_snapshot_id")
-        batch_op.drop_index(batch_op.f("ix_volume_project_id"))
+        batch_op.drop_index(batch_op.f("ix_volume_project_id_created_at_id"))
         batch_op.drop_index("ix_volume_created_at_id")
 
     op.drop_table("volume")
@@ -2116,7 +2442,7 @@ def downgrade() -> None:
     op.drop_table("snapshot_metadata")
     with op.batch_alter_table("snapshot", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_snapshot_volume_id"))
-        batch_op.drop_index(batch_op.f("ix_snapshot_project_id"))
+        batch_op.drop_index(batch_op.f("ix_snapshot_project_id_created_at_id"))
         batch_op.drop_index("ix_snapshot_created_at_id")
 
     op.drop_table("snapshot")
@@ -2128,8 +2454,13 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_server_nic_server_id"))
 
     op.drop_table("server_nic")
+    with op.batch_alter_table("server_image", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_server_image_server_id"))
+        batch_op.drop_index(batch_op.f("ix_server_image_project_id_created_at_id"))
+
+    op.drop_table("server_image")
     with op.batch_alter_table("server_group", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_server_group_project_id"))
+        batch_op.drop_index(batch_op.f("ix_server_group_project_id_created_at_id"))
 
     op.drop_table("server_group")
     with op.batch_alter_table("server", schema=None) as batch_op:
@@ -2139,7 +2470,7 @@ def downgrade() -> None:
             sqlite_where=sa.text("state != 'deleted'"),
             postgresql_where=sa.text("state != 'deleted'"),
         )
-        batch_op.drop_index(batch_op.f("ix_server_project_id"))
+        batch_op.drop_index(batch_op.f("ix_server_project_id_created_at_id"))
         batch_op.drop_index(
             "ix_server_live",
             sqlite_where=sa.text("state != 'deleted'"),
@@ -2150,7 +2481,8 @@ def downgrade() -> None:
 
     op.drop_table("server")
     with op.batch_alter_table("security_group", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_security_group_project_id"))
+        batch_op.drop_index(batch_op.f("ix_security_group_project_id_created_at_id"))
+        batch_op.drop_index(batch_op.f("ix_security_group_created_at_id"))
 
     op.drop_table("security_group")
     with op.batch_alter_table("resource_provider_trait", schema=None) as batch_op:
@@ -2170,10 +2502,9 @@ def downgrade() -> None:
     with op.batch_alter_table("rbac_policy", schema=None) as batch_op:
         batch_op.drop_index("uq_rbac_policy_object")
         batch_op.drop_index("ix_rbac_policy_target")
-        batch_op.drop_index(batch_op.f("ix_rbac_policy_project_id"))
+        batch_op.drop_index(batch_op.f("ix_rbac_policy_project_id_created_at_id"))
 
     op.drop_table("rbac_policy")
-    op.drop_table("quota")
     op.drop_table("qos_specs")
     op.drop_table("network_tag")
     with op.batch_alter_table("network", schema=None) as batch_op:
@@ -2182,16 +2513,18 @@ def downgrade() -> None:
             sqlite_where=sa.text("physical_network IS NOT NULL"),
             postgresql_where=sa.text("physical_network IS NOT NULL"),
         )
-        batch_op.drop_index(batch_op.f("ix_network_project_id"))
+        batch_op.drop_index(batch_op.f("ix_network_project_id_created_at_id"))
+        batch_op.drop_index(batch_op.f("ix_network_created_at_id"))
 
     op.drop_table("network")
     with op.batch_alter_table("metering_label", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_metering_label_project_id"))
+        batch_op.drop_index(batch_op.f("ix_metering_label_project_id_created_at_id"))
+        batch_op.drop_index(batch_op.f("ix_metering_label_created_at_id"))
 
     op.drop_table("metering_label")
     op.drop_table("metadef_resource_type")
     with op.batch_alter_table("metadef_namespace", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_metadef_namespace_project_id"))
+        batch_op.drop_index(batch_op.f("ix_metadef_namespace_project_id_created_at_id"))
 
     op.drop_table("metadef_namespace")
     op.drop_table("keypair")
@@ -2206,7 +2539,7 @@ def downgrade() -> None:
 
     op.drop_table("instance_action")
     with op.batch_alter_table("image_task", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_image_task_project_id"))
+        batch_op.drop_index(batch_op.f("ix_image_task_project_id_created_at_id"))
         batch_op.drop_index(batch_op.f("ix_image_task_image_id"))
         batch_op.drop_index("ix_image_task_created_at_id")
 
@@ -2220,9 +2553,28 @@ def downgrade() -> None:
         batch_op.drop_index("ix_image_member_member_id")
 
     op.drop_table("image_member")
+    with op.batch_alter_table("image_location", schema=None) as batch_op:
+        batch_op.drop_index("ix_image_location_image_id")
+
+    op.drop_table("image_location")
+    with op.batch_alter_table("image_cached", schema=None) as batch_op:
+        batch_op.drop_index("ix_image_cached_host")
+
+    op.drop_table("image_cached")
+    with op.batch_alter_table("image_build_schedule", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_image_build_schedule_project_id_created_at_id"))
+        batch_op.drop_index("ix_image_build_schedule_created_at_id")
+
+    op.drop_table("image_build_schedule")
+    with op.batch_alter_table("image_build", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_image_build_schedule_id"))
+        batch_op.drop_index(batch_op.f("ix_image_build_project_id_created_at_id"))
+        batch_op.drop_index("ix_image_build_created_at_id")
+
+    op.drop_table("image_build")
     with op.batch_alter_table("image", schema=None) as batch_op:
         batch_op.drop_index("ix_image_visibility")
-        batch_op.drop_index(batch_op.f("ix_image_project_id"))
+        batch_op.drop_index(batch_op.f("ix_image_project_id_created_at_id"))
         batch_op.drop_index("ix_image_name")
         batch_op.drop_index("ix_image_created_at_id")
 
@@ -2234,6 +2586,10 @@ def downgrade() -> None:
     op.drop_table("identity_trust")
     op.drop_table("identity_service_provider")
     op.drop_table("identity_service")
+    with op.batch_alter_table("identity_saml_assertion", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_identity_saml_assertion_ends_at"))
+
+    op.drop_table("identity_saml_assertion")
     with op.batch_alter_table("identity_revocation", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_identity_revocation_expires_at"))
 
@@ -2251,12 +2607,17 @@ def downgrade() -> None:
             postgresql_where=sa.text("is_domain"),
         )
         batch_op.drop_index(batch_op.f("ix_identity_project_parent_id"))
+        batch_op.drop_index(batch_op.f("ix_identity_project_name"))
         batch_op.drop_index(batch_op.f("ix_identity_project_domain_id"))
 
     op.drop_table("identity_project")
     op.drop_table("identity_policy")
     op.drop_table("identity_oauth_consumer")
     op.drop_table("identity_mapping")
+    with op.batch_alter_table("identity_login_rate", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_identity_login_rate_used_until"))
+
+    op.drop_table("identity_login_rate")
     op.drop_table("identity_endpoint_group")
     with op.batch_alter_table("identity_credential", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_identity_credential_user_id"))
@@ -2275,6 +2636,12 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_block_device_server_id"))
 
     op.drop_table("block_device")
+    with op.batch_alter_table("audit_event", schema=None) as batch_op:
+        batch_op.drop_index("ix_audit_event_user_id")
+        batch_op.drop_index("ix_audit_event_target_id")
+        batch_op.drop_index(batch_op.f("ix_audit_event_at"))
+
+    op.drop_table("audit_event")
     with op.batch_alter_table("allocation", schema=None) as batch_op:
         batch_op.drop_index("ix_allocation_provider_id")
 
@@ -2282,11 +2649,13 @@ def downgrade() -> None:
     op.drop_table("aggregate_host")
     op.drop_table("aggregate")
     with op.batch_alter_table("address_scope", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_address_scope_project_id"))
+        batch_op.drop_index(batch_op.f("ix_address_scope_project_id_created_at_id"))
+        batch_op.drop_index(batch_op.f("ix_address_scope_created_at_id"))
 
     op.drop_table("address_scope")
     with op.batch_alter_table("address_group", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_address_group_project_id"))
+        batch_op.drop_index(batch_op.f("ix_address_group_project_id_created_at_id"))
+        batch_op.drop_index(batch_op.f("ix_address_group_created_at_id"))
 
     op.drop_table("address_group")
     # ### end Alembic commands ###
