@@ -108,6 +108,7 @@ def test_a_killed_build_leaves_nothing_running_and_begins_anew(tmp_path: Path, c
     work.end()
 
 
+@pytest.mark.slow
 def test_cloudify_puts_the_agent_into_a_system_without_cloud_init(tmp_path: Path, cache: Path) -> None:
     """The tiny image is such a system (with busybox's init)."""
     work = Work(tmp_path / "work", cache=cache)
@@ -135,6 +136,7 @@ def test_an_image_that_is_not_safe_is_not_even_opened(tmp_path: Path, cache: Pat
         cloudify.cloudify(backed, Work(tmp_path / "work", cache=cache))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["debian-7"])
 def test_an_old_debian_becomes_a_cloud_image(name: str, tmp_path: Path, cache: Path) -> None:
     old = recipe.shipped()[name]
@@ -159,6 +161,7 @@ def test_a_repository_signed_by_somebody_else_is_refused(tmp_path: Path, cache: 
         line.build(old, Work(tmp_path / "build", cache=cache, mirrors=mirrors))
 
 
+@pytest.mark.slow
 def test_debian_12_boots_to_cloud_init_done_and_ssh(tmp_path: Path, cache: Path) -> None:
     work = Work(tmp_path / "build", cache=cache)
     built = line.build(recipe.shipped()["debian-12"], work)

@@ -168,11 +168,15 @@ def away(error: BaseException) -> str | None:
     """Why the database can't work just now, in a few words; None when the error is not about that."""
     if isinstance(error, sa.exc.TimeoutError):
         return "it is busy"
-    if not isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
+    if isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
+        said: BaseException | None = error.orig
+    elif isinstance(error, sqlite3.OperationalError):  # of a `Statement`, which asks the driver itself
+        said = error
+    else:
         return None
-    if isinstance(error.orig, sqlite3.Error):
-        return _SQLITE_AWAY.get(getattr(error.orig, "sqlite_errorcode", 0) & 0xFF)
-    state = getattr(error.orig, "sqlstate", None)
+    if isinstance(said, sqlite3.Error):
+        return _SQLITE_AWAY.get(getattr(said, "sqlite_errorcode", 0) & 0xFF)
+    state = getattr(said, "sqlstate", None)
     if state == "53100":
         return FULL
     return "it does not answer" if state is None or state.startswith(_POSTGRESQL_AWAY) else None
