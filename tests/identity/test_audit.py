@@ -130,7 +130,7 @@ def test_the_event_is_written_with_the_act_or_neither_is(
         raise sa.exc.OperationalError("", {}, Exception("disk full"))
 
     monkeypatch.setattr(audit.Audit, "record", full)
-    assert admin.post(f"{V3}/projects", {"project": {"name": "p"}}).status == 500
+    assert admin.post(f"{V3}/projects", {"project": {"name": "p"}}).status == 503
     monkeypatch.undo()
     assert admin.get(f"{V3}/projects?name=p").json["projects"] == []
 

@@ -121,8 +121,10 @@ def test_an_upload_that_died_is_taken_over(cloud: Any, alice: Any) -> None:
     backend(cloud).slow_copy = 1
     told = upload(alice, id, disk_format="qcow2").json["os-volume_upload_image"]
     cloud.settle()
+    stores = store.of(cloud.cloud)
+    into = stores[stores.default]
     with cloud.db.begin() as tx:
-        row = data._begin(tx, cloud.cloud, None, told["image_id"], State.SAVING, None)
-    store.of(cloud.cloud).incoming(row.id, row.upload).write(b"half")
+        row = data._begin(tx, cloud.cloud, None, told["image_id"], State.SAVING, None, into)
+    into.incoming(row.id, row.upload).write(b"half")
     cloud.turn(3)
     assert image(alice, told["image_id"])["status"] == "active"

@@ -24,7 +24,7 @@ def drawing(machine: Machine) -> str:
         functions.setdefault(step, []).append(state)
     for state, (step, within) in machine.steps.items():
         limit = "" if within is None else f" (within {within:g} s)"
-        for target in sorted(set(_targets(step))):
+        for target in sorted(set(_targets(step, state))):
             lines.append(f"    {state} --> {target}: {step.__name__}{limit}")
     if machine.on_failed:
         failing = [s for s, (_, within) in machine.steps.items() if within is not None]
@@ -33,7 +33,10 @@ def drawing(machine: Machine) -> str:
     return "\n".join([*lines, "```", "", ""])
 
 
-def _targets(function: Callable[..., Any], seen: frozenset[str] = frozenset()) -> Iterator[str]:
+def _targets(
+    function: Callable[..., Any], state: str | None = None, seen: frozenset[str] = frozenset()
+) -> Iterator[str]:
+    """Where a function can move a row that is in `state`, as its source says."""
     module = inspect.getmodule(function)
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
@@ -44,17 +47,21 @@ def _targets(function: Callable[..., Any], seen: frozenset[str] = frozenset()) -
             continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if name in ("move", "settle") and node.args:
-            yield from _states(node.args[0], module)
+            yield from _states(node.args[0], module, state)
         elif name == "gone":
             yield "[*]"
         elif isinstance(node.func, ast.Name) and module and name not in seen:
             called = getattr(module, name, None)
             if inspect.isfunction(called) and called.__module__ == module.__name__:
-                yield from _targets(called, seen | {name})
+                yield from _targets(called, state, seen | {name})
 
 
-def _states(node: ast.expr, module: ModuleType | None) -> Iterator[str]:
+def _states(node: ast.expr, module: ModuleType | None, state: str | None) -> Iterator[str]:
     for part in ast.walk(node):
+        if isinstance(part, ast.Subscript) and isinstance(part.value, ast.Name) and module:
+            table = getattr(module, part.value.id, None)  # a state that follows from the one before
+            if isinstance(table, dict) and state in table:
+                yield str(table[state])
         if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and module:
             member = getattr(getattr(module, part.value.id, None), part.attr, None)
             if isinstance(member, str):

@@ -19,8 +19,9 @@ from stackling.base.errors import BadRequest, Conflict
 from stackling.image import download, store
 from stackling.image.actions import location, location_change, task, usage, web
 from stackling.image.actions.image import KIND, NewImage, create, find, is_member, owned, target
+from stackling.image.actions.task import KEPT
 from stackling.image.state.image import State, Visibility, image, image_property, image_tag
-from stackling.image.state.task import Type
+from stackling.image.state.task import Type, image_task
 
 STAGED, WEB, COPY, GLANCE = "glance-direct", "web-download", "copy-image", "glance-download"
 METHODS = (STAGED, WEB, COPY, GLANCE)
@@ -257,8 +258,12 @@ def keep(
     before = imported_by(tx, task)
     if before is None:
         return False
-    values = {**columns, "importing_to": "", "failed_import": ",".join(failed)}
+    values = {**columns, "failed_import": ",".join(failed)}
     tx.execute(sa.update(image).where(_of(task)).values(**values))
+    # The task ends in its next step, and until then the image shows that it is importing: so who waits finds it free.
+    tx.execute(
+        sa.update(image_task).where(image_task.c.id == task.id).values(expires_at=task.created_at + KEPT)
+    )
     if before.state == State.IMPORTING and stores:
         location.forget(tx, before.id)
     for name in stores:
@@ -282,7 +287,7 @@ def within_quota(tx: Tx, cloud: Cloud, task: Row, size: int) -> None:
 
 def succeeded(tx: Tx, task: Row) -> None:
     """Another import may begin."""
-    tx.execute(sa.update(image).where(_of(task)).values(import_task=None))
+    tx.execute(sa.update(image).where(_of(task)).values(import_task=None, importing_to=""))
 
 
 def failed(tx: Tx, cloud: Cloud, task: Row) -> None:

@@ -48,7 +48,7 @@ def bring_in(row: Row, cloud: Cloud) -> Outcome:
     if target is None:
         _forget_deleted(row, cloud)
         return move(State.FAILURE, failure="The image was deleted.", expires_at=now + KEPT)
-    if target.importing_to == "":  # everything is where it should be
+    if row.expires_at is not None:  # everything is where it should be
         store.of(cloud).staging.remove(target.id)
         end = now + KEPT
         return move(
