@@ -5,6 +5,7 @@ transaction that the request commits: so the act and its event appear together o
 logins, which may write nothing, are recorded when the answer is known. Bodies, queries and tokens are never recorded.
 """
 
+import sqlite3
 import threading
 import uuid
 from datetime import datetime, timedelta
@@ -14,8 +15,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, String, Table, Text
 
+from stackling.base import log
 from stackling.base.clock import Clock, zulu_micros
-from stackling.base.db import Database, Row, Tx, metadata
+from stackling.base.db import FULL, Database, Row, Tx, away, metadata
 
 event = Table(
     "audit_event",
@@ -110,14 +112,23 @@ class Audit:
         act.target_id = made_id or act.target_id
         failed = status >= 400
         if act.recorded is None and (status in (401, 403) or (act.always and not failed)):
-            with self._db.begin() as tx:
-                self.record(tx, act, status=status if failed else None)
+            self._alone(act, status if failed else None)
         elif act.recorded is not None and (failed or made_id):
             outcome = {"outcome": "failure", "reason": status} if failed else {}
             with self._db.begin() as tx:
                 same = event.c.id == act.recorded
                 target = _cut("target_id", act.target_id)
                 tx.execute(sa.update(event).where(same).values(target_id=target, **outcome))
+
+    def _alone(self, act: Act, status: int | None) -> None:
+        """An act that changed nothing. With a full disk it goes to the log: who is to free space must get in."""
+        try:
+            with self._db.begin() as tx:
+                self.record(tx, act, status=status)
+        except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
+            if away(error) != FULL:
+                raise
+            log.get("audit").error("audit.unwritten", reason=status, **msgspec.structs.asdict(act))
 
     # -- any act ---------------------------------------------------------------------------------------------------
 
