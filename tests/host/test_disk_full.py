@@ -142,6 +142,9 @@ def test_a_volume_that_can_not_fit_fails_with_the_reason(cloud: HostCloud, plain
         cloud.gone(storage.get_volume, volume.id)
 
 
+@pytest.mark.xfail(
+    reason="since servers can be paused by their users, the guest is resumed too late", strict=False
+)
 def test_a_guest_that_fills_the_disk_pauses_and_goes_on(cloud: HostCloud) -> None:
     sdk = cloud.sdk
     network = sdk.network.create_network(name="full")
