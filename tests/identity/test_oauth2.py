@@ -321,7 +321,7 @@ def test_the_openstack_client_logs_in_as_an_oauth2_client(
     cloud: Bed, alice: User, client: dict[str, Any], served: Served
 ) -> None:
     kind = ("--os-auth-type", "v3oauth2clientcredential", "--os-oauth2-endpoint", served.url + URL)
-    who = ("--os-oauth2-client-id", client["id"], "--os-oauth2-client-secret", client["secret"])
+    who = ("--os-oauth2-client-id", client["id"], f"--os-oauth2-client-secret={client['secret']}")
     shown = served.openstack(*kind, *who, "token", "issue", "-f", "value", "-c", "project_id")
     assert shown.stdout.strip() == alice.project_id, shown
     listed = served.openstack(*kind, *who, "server", "list", "-f", "json")
