@@ -172,10 +172,6 @@ def test_a_wrong_field_is_refused_and_changes_nothing(
     cloud: Bed, who: str, request: pytest.FixtureRequest
 ) -> None:
     """On PostgreSQL with what databases see differently only: it takes as long as all that falls to the first."""
-    if who == "admin" and "postgresql" in request.node.name:
-        request.applymarker(
-            pytest.mark.xfail(reason="PATCH of a domain's config answers 5xx on PostgreSQL", strict=False)
-        )
     user: User = getattr(cloud, who)
     wrongs = (
         WRONG

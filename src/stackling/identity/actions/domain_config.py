@@ -54,8 +54,10 @@ def _check(config: Config) -> None:
         _known(group)
         if not options:
             raise Forbidden(f"Invalid domain specific configuration: No options specified in group {group}.")
-        for option in options:
+        for option, value in options.items():
             _known(group, option)
+            if option == "driver" and not isinstance(value, str):
+                raise BadRequest(f"Invalid input for field/attribute {group}.driver: it is text.")
 
 
 def _read(tx: Tx, domain_id: str) -> Config:
