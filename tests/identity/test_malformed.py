@@ -178,7 +178,12 @@ def test_a_wrong_field_is_refused_and_changes_nothing(
         if request.node.callspec.params["cloud"] == "sqlite"
         else ["\0", "\ud800", 2**63, 10**400, "💩" * 300]
     )
-    asked = [(m, p) for m, p in routes(cloud) if m in ("POST", "PUT", "PATCH")]
+    # A tag is its path: such a PUT reads no body, so nothing in it can be wrong.
+    asked = [
+        (m, p)
+        for m, p in routes(cloud)
+        if m in ("POST", "PUT", "PATCH") and not (m == "PUT" and "/tags/" in p)
+    ]
     before = counts(cloud)
     failed, changed = [], []
     for method, path in asked:

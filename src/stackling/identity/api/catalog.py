@@ -108,13 +108,20 @@ class Region(Resource):
 class CreateService(msgspec.Struct, kw_only=True):
     type: Word
     name: Word | None = None
+    description: str | UnsetType | None = UNSET
     enabled: bool = True
 
 
 class UpdateService(msgspec.Struct, kw_only=True):
     type: Word | UnsetType = UNSET
     name: Word | UnsetType = UNSET
+    description: str | UnsetType | None = UNSET
     enabled: bool | UnsetType = UNSET
+
+
+def _with_description(extra: dict[str, Any], want: CreateService | UpdateService) -> dict[str, Any]:
+    """A service's description is kept among its other attributes, and is text."""
+    return extra if want.description is UNSET else {**extra, "description": want.description}
 
 
 def service_shown(row: Row) -> dict[str, Any]:
@@ -136,6 +143,7 @@ class Services(Resource):
 
     def on_post(self, req: Request, resp: Response) -> None:
         want, extra = wanted(req, "service", CreateService)
+        extra = _with_description(extra, want)
         new = services.NewService(type=want.type, name=want.name, enabled=want.enabled, extra=extra)
         with self.db.begin() as tx:
             row = services.create(tx, rest.caller(req), new)
@@ -155,7 +163,9 @@ class Service(Resource):
 
     def on_patch(self, req: Request, resp: Response, service_id: str) -> None:
         want, extra = wanted(req, "service", UpdateService)
+        extra = _with_description(extra, want)
         change = given(want)
+        change.pop("description", None)
         if extra:
             change["extra"] = extra
         with self.db.begin() as tx:
