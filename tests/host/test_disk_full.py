@@ -142,9 +142,6 @@ def test_a_volume_that_can_not_fit_fails_with_the_reason(cloud: HostCloud, plain
         cloud.gone(storage.get_volume, volume.id)
 
 
-@pytest.mark.xfail(
-    reason="since servers can be paused by their users, the guest is resumed too late", strict=False
-)
 def test_a_guest_that_fills_the_disk_pauses_and_goes_on(cloud: HostCloud) -> None:
     sdk = cloud.sdk
     network = sdk.network.create_network(name="full")
@@ -167,7 +164,9 @@ def test_a_guest_that_fills_the_disk_pauses_and_goes_on(cloud: HostCloud) -> Non
         until(paused, 90, "the guest paused")
         assert cloud.server(made.id).status == "ACTIVE"
     until(
-        lambda: "GREEDY WAS FED" in sdk.compute.get_server_console_output(made.id)["output"], 60, "it went on"
+        lambda: "GREEDY WAS FED" in sdk.compute.get_server_console_output(made.id)["output"],
+        120,
+        "it went on",
     )
     until(lambda: cloud.server(made.id).power_state == 1, 30, "the cloud knows that it runs")
     sdk.compute.delete_server(made.id)
