@@ -3,13 +3,10 @@
 The agent listens on loopback with mutual TLS, certificates from the cloud's own CA.
 """
 
-from pathlib import Path
-
-from stackling.base.ca import CertificateAuthority, Identity, client_context
+from stackling.base.ca import client_context
 from stackling.base.cloud import Cloud
-from stackling.base.config import Config
 from stackling.base.rpc import Transport
-from stackling.boot import node
+from stackling.boot import host
 from stackling.compute.driver import Hypervisor
 from stackling.compute.drivers.remote import remote_hypervisor
 from stackling.image.data_driver import NodeCache
@@ -21,28 +18,22 @@ from stackling.node.services import Service
 from stackling.volume.driver import Backend
 from stackling.volume.drivers.remote import remote_backend
 
-LOOPBACK = "127.0.0.1"
-
-
-def identity(config: Config, role: str) -> Identity:
-    """The certificate of the agent (`node`) or of those who call it (`control`)."""
-    authority = CertificateAuthority(Path(config.paths.state_dir) / "keys" / "ca")
-    return authority.issue(f"{role}-{node.hostname(config)}", [LOOPBACK], [role])
-
 
 class FarNode:
     """This machine's node, seen from another process."""
 
     def __init__(self, cloud: Cloud) -> None:
         config = cloud.config
-        name = node.hostname(config)
-        transport = Transport(LOOPBACK, config.node.agent_port, client_context(identity(config, "control")))
+        name = host.hostname(config)
+        transport = Transport(
+            host.LOOPBACK, config.node.agent_port, client_context(host.identity(config, "control"))
+        )
         cloud.plug(Fabric, OvnFabric(config.network.ovn_northbound, config.network.ovn_southbound))
         cloud.plug(Hypervisor, remote_hypervisor(transport), host=name)
         cloud.plug(Backend, remote_backend(transport), host=name)
         cloud.plug(NodeCache, remote_cache(transport), host=name)
         cloud.plug(Exports, remote_exports(transport), host=name)
-        self._services = node.services(config)
+        self._services = host.services(config)
         self.says: list[str] = []
 
     @property

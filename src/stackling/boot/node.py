@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 from stackling.base import jobs, log
 from stackling.base.cloud import Cloud
-from stackling.base.config import Config, ExternalNetwork
-from stackling.boot import events, ready_image
+from stackling.base.config import Config
+from stackling.boot import events, host, ready_image
 from stackling.compute.driver import Hypervisor
 from stackling.compute.drivers.libvirt import LibvirtHypervisor
 from stackling.image import builds
@@ -25,9 +25,8 @@ from stackling.network.driver import Fabric, FabricError
 from stackling.network.drivers.ovn import OvnFabric
 from stackling.node import bridges, kvm, libvirtd
 from stackling.node.agent import NodeAgent, NodeConfig
-from stackling.node.bridges import External
 from stackling.node.daemon import DaemonError
-from stackling.node.services import Service, Services
+from stackling.node.services import Service
 from stackling.volume.driver import Backend
 
 _LOOK, _RETRY = (
@@ -36,44 +35,13 @@ _LOOK, _RETRY = (
 )  # seconds between looks at the daemons, when all run and when one could not be started
 
 
-def hostname(config: Config) -> str:
-    """The name of this host in the cloud."""
-    return config.node.hostname or Path("/proc/sys/kernel/hostname").read_text().strip()
-
-
-def external(config: Config) -> list[External]:
-    """The external networks as this host has to make them."""
-    return [_external(network) for network in config.network.external]
-
-
-def _external(network: ExternalNetwork) -> External:
-    prefix = network.cidr.rpartition("/")[2]
-    own = not network.interface
-    return External(
-        physical_network=network.name,
-        gateway=f"{network.gateway}/{prefix}" if own else None,
-        nic=network.interface or None,
-        masquerade=network.masquerade,
-    )
-
-
-def services(config: Config) -> Services:
-    """The daemons of this host."""
-    return Services(
-        Path(config.paths.run_dir),
-        Path(config.paths.state_dir),
-        host=hostname(config),
-        mappings=bridges.mappings(external(config)),
-    )
-
-
 class Node:
     """What runs on this host besides the API and the worker."""
 
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
         config = cloud.config
-        name = hostname(config)
+        name = host.hostname(config)
         found = kvm.probe(Path(config.paths.run_dir) / "kvm.json")
         usable = found.usable if config.node.accel == "auto" else config.node.accel == "kvm"
         home = Path(config.paths.state_dir) / "node"
@@ -89,7 +57,7 @@ class Node:
             ),
             web.Source(cloud),
         )
-        self.services = services(config)
+        self.services = host.services(config)
         self.fabric = OvnFabric(config.network.ovn_northbound, config.network.ovn_southbound)
         self.log = log.get("node")
         self.daemons: list[Service] = []
@@ -119,10 +87,8 @@ class Node:
         """Keep the daemons running, for as long as the process lives."""
         events.follow(self.cloud)
         if self.cloud.config.api.workers > 1:
-            from stackling.boot import far
-
             self.agent.serve(
-                far.LOOPBACK, self.cloud.config.node.agent_port, far.identity(self.cloud.config, "node")
+                host.LOOPBACK, self.cloud.config.node.agent_port, host.identity(self.cloud.config, "node")
             )
         if self.cloud.config.image.ready_image:
             threading.Thread(
@@ -171,7 +137,7 @@ class Node:
         says: list[str] = []
         if switch and switch.healthy:
             try:
-                says = bridges.ensure(external(self.cloud.config), self.services.chassis.datapath)
+                says = bridges.ensure(host.external(self.cloud.config), self.services.chassis.datapath)
             except DaemonError as e:
                 says = [str(e)]
                 self.log.error("node.bridges", says=str(e))
@@ -184,7 +150,7 @@ class Node:
         now = self.cloud.clock.now()
         with self.cloud.db.begin() as tx:
             for kind, id in (
-                ("compute.host", hostname(self.cloud.config)),
+                ("compute.host", host.hostname(self.cloud.config)),
                 ("network.fabric", "resync"),
                 ("network.fabric", "ports"),
             ):
@@ -201,7 +167,7 @@ def stop_services(config: Config) -> list[int]:
     process ids."""
     running = libvirtd.guests()
     if not running:
-        services(config).stop()
+        host.services(config).stop()
     return running
 
 
@@ -210,7 +176,7 @@ def purge(config: Config) -> None:
 
     What OVN holds goes with its databases when the cloud made them; in somebody else's, our rows are removed.
     """
-    daemons = services(config)
+    daemons = host.services(config)
     if any(not daemon.healthy for daemon in daemons.status()):
         daemons.ensure()
     home = Path(config.paths.state_dir) / "node"

@@ -93,7 +93,7 @@ class ServiceProvider:
         try:
             config.load(settings)
             self._client = saml2.client.Saml2Client(config=config)
-        except Exception as e:  # noqa: BLE001 - the library raises whatever it likes for metadata that it can't use
+        except Exception as e:  # noqa: BLE001 (the library raises whatever it likes for metadata that it can't use)
             raise Refused(f"the provider's metadata can't be used: {e}") from None
 
     def metadata(self) -> bytes:
@@ -158,7 +158,7 @@ class ServiceProvider:
             found = self._client.parse_authn_request_response(
                 base64.b64encode(text).decode(), saml2.BINDING_HTTP_POST, asked
             )
-        except Exception as e:  # noqa: BLE001 - likewise
+        except Exception as e:  # noqa: BLE001 (likewise, for a response that strangers may have made)
             raise Refused(f"{type(e).__name__}: {str(e)[:300]}") from None
         if found is None or found.assertion is None or not found.assertion.signature:
             raise Refused("the library accepts no assertion")

@@ -100,7 +100,7 @@ class _Patched:
         if op != "add":
             self.tags.pop(at)
         if op != "remove":
-            self.tags.insert(at, base_of({"tags": [value]}).tags[0])  # type: ignore[index]
+            self.tags[at:at] = base_of({"tags": [value]}).tags or []
         self.tags_changed = True
 
 

@@ -8,6 +8,8 @@ import os
 import struct
 from pathlib import Path
 
+import msgspec
+
 from stackling.image.builder.recipe import MIB, Disk
 from stackling.image.builder.run import BuildError, run
 
@@ -50,7 +52,7 @@ def write(scratch: str, disk: dict[str, object], uuid: str) -> None:
 
     `uuid` names the root file system; disk and partitions have names made from it.
     """
-    place, want = Path(scratch), Disk(**disk)  # type: ignore[arg-type]
+    place, want = Path(scratch), msgspec.convert(disk, Disk)
     root, out = place / "root", place / "disk.raw"
     sectors = [_BIOS_MIB if "bios" in want.boot else 0, _ESP_MIB if "uefi" in want.boot else 0]
     root_mib = (want.size_mib or _content_mib(root) + want.spare_mib) - sum(sectors) * (

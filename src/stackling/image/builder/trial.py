@@ -287,10 +287,15 @@ class _Guest:
         """Press the power button, and wait."""
         begun = time.monotonic()
         with socket.socket(socket.AF_UNIX) as wire:
+            wire.settimeout(30)
             wire.connect(str(self.control))
+            said = wire.makefile("rb")
+            said.readline()  # QMP greets first
             for command in ("qmp_capabilities", "system_powerdown"):
                 wire.sendall(json.dumps({"execute": command}).encode())
-                time.sleep(0.2)
+                for line in said:  # events may come before the answer
+                    if line.startswith((b'{"return"', b'{"error"')):
+                        break
         try:
             self.process.wait(240)
         except subprocess.TimeoutExpired:
