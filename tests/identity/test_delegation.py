@@ -7,8 +7,7 @@ import hmac
 import pytest
 
 from stackling.base import access_rule
-from stackling.identity.actions import credential as credentials
-from stackling.identity.actions import oauth1, totp
+from stackling.identity.actions import key_rotation, oauth1, totp
 from stackling.identity.state.credential import credential
 from tests.conftest import Answer, Bed, User
 
@@ -221,8 +220,8 @@ def test_credentials_are_encrypted_and_private(cloud: Bed, alice: User, bob: Use
         assert b"very secret" not in tx.execute(credential.select()).one().blob.encode()
     assert bob.get(f"{V3}/credentials/{id}").status == 403
     assert bob.get(f"{V3}/credentials").json["credentials"] == []
-    credentials.rotate_keys(cloud.cloud)
-    credentials.rotate_keys(cloud.cloud)
+    key_rotation.rotate_credential_keys(cloud.cloud)
+    key_rotation.rotate_credential_keys(cloud.cloud)
     assert alice.get(f"{V3}/credentials/{id}").json["credential"]["blob"] == "very secret"
     for user_id in (bob.id, "nobody"):
         theirs = {"type": "cert", "blob": "x", "user_id": user_id}

@@ -12,7 +12,7 @@ import pytest
 from stackling.base import log
 from stackling.base.config import ConfigError
 from stackling.base.directory import DomainDirectory
-from stackling.identity.actions import credential, directory, directory_entry
+from stackling.identity.actions import directory, directory_entry, key_rotation
 from tests.conftest import Answer, Bed, User
 from tests.identity.slapd import ADMIN, ADMIN_PASSWORD, SUFFIX, Slapd
 
@@ -525,7 +525,7 @@ def test_the_bind_password_is_shown_and_logged_to_nobody(
     with corp.cloud.db.read() as tx:
         kept = [r.value for r in tx.execute(directory.domain_config.select()) if r.option == "password"]
     assert kept != ["reads"]
-    credential.rotate_keys(corp.cloud.cloud)
+    key_rotation.rotate_credential_keys(corp.cloud.cloud)
     corp.slapd.start()
     corp.cloud.turn(11, every=11)
     assert corp.login("ada", "ada-pw").status == 201

@@ -16,7 +16,7 @@ import pytest
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from stackling.base.config import Config
-from stackling.identity.actions import credential
+from stackling.identity.actions import key_rotation
 from stackling.identity.oidc import provider as oidc_provider
 from tests.conftest import Answer, Bed, User
 from tests.identity.oidc_provider import AUDIENCE, CLIENT_ID, CLIENT_SECRET, OidcProvider
@@ -921,6 +921,6 @@ def test_tokens_go_to_trusted_dashboards_only(trusting: Corp) -> None:
 
 def test_client_secrets_survive_the_rotation_of_keys(trusting: Corp) -> None:
     for _ in range(4):
-        credential.rotate_keys(trusting.cloud.cloud)
+        key_rotation.rotate_credential_keys(trusting.cloud.cloud)
     there, cookie = begin(trusting)
     assert back(trusting, cookie, **trusting.provider.authorize(there)).status == 200

@@ -11,8 +11,7 @@ import pytest
 from joserfc import jws
 from joserfc.jwk import ECKey, OctKey
 
-from stackling.identity.actions import credential as credentials
-from stackling.identity.actions import keys
+from stackling.identity.actions import encryption, key_rotation, keys
 from stackling.identity.actions import token as tokens
 from tests.conftest import Bed, User
 from tests.identity.process import another, configure
@@ -239,8 +238,8 @@ def test_credentials_outlive_every_rotation_of_their_keys(cloud: Bed, admin: Use
         if turn == 2:  # one that was cut short: keys are new, and nothing was encrypted with them
             with cloud.db.begin() as tx:
                 keys.rotate_credentials(tx, cloud.cloud)
-        credentials.rotate_keys(cloud.cloud)
+        key_rotation.rotate_credential_keys(cloud.cloud)
     assert alice.get(f"{V3}/credentials/{id}").json["credential"]["blob"] == "very secret"
     with cloud.db.read() as tx:
         row = tx.exec_driver_sql("SELECT secret FROM identity_oauth_consumer").one()
-    assert credentials.decrypt(cloud.cloud, row.secret) == consumer["secret"]
+    assert encryption.decrypt(cloud.cloud, row.secret) == consumer["secret"]

@@ -91,14 +91,14 @@ def rotate_keys(
 
     Rotating as often as keys are kept ends all tokens that were made with the first of them.
     """
-    from stackling.identity.actions import credential, keys
+    from stackling.identity.actions import key_rotation, keys
 
     if not names:
         raise Trouble("say which keys: tokens, jws, receipts or credentials")
     with _opened((setting or Setting()).config) as cloud:
         for name in dict.fromkeys(names):
             if name == "credentials":
-                credential.rotate_keys(cloud)
+                key_rotation.rotate_credential_keys(cloud)
             else:
                 with cloud.db.begin() as tx:
                     keys.rotate(tx, cloud, name)

@@ -9,16 +9,14 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from cryptography.fernet import InvalidToken
 
 from stackling.base import ids
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
-from stackling.base.errors import BadRequest, Error, Forbidden, NotFound
-from stackling.identity.actions import keys, named
+from stackling.base.errors import BadRequest, Forbidden, NotFound
+from stackling.identity.actions import encryption, named
 from stackling.identity.actions.permission import can, may
-from stackling.identity.state import credential as state
 from stackling.identity.state import project as projects
 from stackling.identity.state.credential import credential
 
@@ -31,51 +29,6 @@ class New(msgspec.Struct, kw_only=True):
     blob: str
     project_id: str | None = None
     extra: dict[str, Any] = {}
-
-
-def encrypt(cloud: Cloud, plain: str) -> str:
-    primary = keys.fernets(cloud, keys.CREDENTIALS).primary
-    return primary.encrypt(plain.encode()).decode()
-
-
-def decrypt(cloud: Cloud, kept: str) -> str:
-    """Raises Error when the key it was encrypted with is gone from the repository."""
-    every = keys.fernets(cloud, keys.CREDENTIALS).every
-    try:
-        return every.decrypt(kept.encode()).decode()
-    except InvalidToken:
-        raise Error(
-            "A credential could not be decrypted: its key is not among the credential keys."
-        ) from None
-
-
-def rotate_keys(cloud: Cloud) -> None:
-    """Make a new primary key, and encrypt every credential anew with it.
-
-    What a rotation that was cut short left behind is encrypted anew first, before its key could go.
-    """
-    with cloud.db.begin() as tx:
-        _encrypt_anew(tx, cloud)
-    with cloud.db.begin() as tx:
-        keys.rotate_credentials(tx, cloud)
-        _encrypt_anew(tx, cloud)
-
-
-def _encrypt_anew(tx: Tx, cloud: Cloud) -> None:
-    from stackling.identity.actions import domain_config, oidc  # which encrypt with what stands here
-
-    every = keys.fernets(cloud, keys.CREDENTIALS).every
-    for table, column in (
-        (credential, "blob"),
-        (state.consumer, "secret"),
-        (state.request_token, "secret"),
-        (state.access_token, "secret"),
-    ):
-        for row in tx.execute(sa.select(table.c.id, table.c[column].label("kept"))).all():
-            fresh = every.rotate(row.kept.encode()).decode()
-            tx.execute(sa.update(table).where(table.c.id == row.id).values({column: fresh}))
-    oidc.rotate_secrets(tx, cloud)
-    domain_config.rotate_secrets(tx, cloud)
 
 
 def ec2_id(access: str) -> str:
@@ -131,7 +84,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: New) -> Row:
             user_id=want.user_id,
             project_id=want.project_id,
             type=want.type,
-            blob=encrypt(cloud, blob),
+            blob=encryption.encrypt(cloud, blob),
             extra=want.extra,
         )
         .returning(credential)
@@ -164,7 +117,7 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, change: dict[str, Any]
     if values.get("type", row.type) == "ec2":
         if not values.get("project_id", row.project_id):
             raise BadRequest("Invalid input for field/attribute project_id: an ec2 credential needs one.")
-        before = decrypt(cloud, row.blob)
+        before = encryption.decrypt(cloud, row.blob)
         parsed = parse_ec2(blob if blob is not None else before)
         kept = {k: v for k, v in (parse_ec2(before) if row.type == "ec2" else {}).items() if k in _LIMITS}
         if blob is not None:
@@ -176,7 +129,7 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, change: dict[str, Any]
         if caller.via is not None and kept.get("app_cred_id") not in (None, caller.via):
             raise Forbidden("The credential belongs to another application credential.")
     if "blob" in values:
-        values["blob"] = encrypt(cloud, values["blob"])
+        values["blob"] = encryption.encrypt(cloud, values["blob"])
     if "extra" in values:
         values["extra"] = {**row.extra, **values["extra"]}
     tx.execute(sa.update(credential).where(credential.c.id == id).values(**values))
@@ -192,4 +145,4 @@ def certificate(tx: Tx, cloud: Cloud, id: str, project_id: str) -> str | None:
     """What a credential of type `cert` of a project holds, for services that check by it; None: there is none."""
     mine = sa.and_(credential.c.id == id, credential.c.type == "cert", credential.c.project_id == project_id)
     row = tx.execute(sa.select(credential).where(mine)).one_or_none()
-    return decrypt(cloud, row.blob) if row is not None else None
+    return encryption.decrypt(cloud, row.blob) if row is not None else None

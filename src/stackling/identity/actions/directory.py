@@ -19,8 +19,8 @@ from stackling.base.config import ConfigError
 from stackling.base.db import Row, Tx
 from stackling.base.directory import Directory
 from stackling.base.errors import Forbidden, Unauthorized, Unavailable
-from stackling.identity.actions import credential
 from stackling.identity.actions import directory_entry as copies
+from stackling.identity.actions import encryption
 from stackling.identity.actions.directory_entry import Home
 from stackling.identity.directory import Client, Down, Group, Invalid, User
 from stackling.identity.directory import options as directory_options
@@ -63,7 +63,7 @@ def of_domain(tx: Tx, cloud: Cloud, domain_id: str) -> Home | None:
         return None
     else:
         if given.get("password") is not None:
-            given["password"] = credential.decrypt(cloud, given["password"])
+            given["password"] = encryption.decrypt(cloud, given["password"])
         try:
             made = directory_options.read(given)
             directory_options.check(made)

@@ -9,7 +9,7 @@ from stackling.base.context import Caller
 from stackling.base.db import Tx
 from stackling.base.directory import Directory, plain
 from stackling.base.errors import BadRequest, Forbidden, NotFound
-from stackling.identity.actions import credential, directory, keys
+from stackling.identity.actions import directory, encryption, keys
 from stackling.identity.actions.permission import may
 from stackling.identity.directory import Invalid
 from stackling.identity.state import project as projects
@@ -78,7 +78,7 @@ def _write(tx: Tx, cloud: Cloud, domain_id: str, config: Config) -> None:
             if option in _SECRET.get(group, ()) and given is not None:
                 if not isinstance(given, str):
                     raise BadRequest(f"Invalid input for field/attribute {group}.{option}: it is text.")
-                value = credential.encrypt(cloud, given)
+                value = encryption.encrypt(cloud, given)
             key = (table.c.domain_id == domain_id, table.c.group == group, table.c.option == option)
             tx.execute(sa.delete(table).where(*key))
             tx.execute(table.insert().values(domain_id=domain_id, group=group, option=option, value=value))

@@ -18,7 +18,7 @@ from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Forbidden, NotFound, Unauthorized
 from stackling.identity.actions import application_credential as application_credentials
 from stackling.identity.actions import credential as credentials
-from stackling.identity.actions import token
+from stackling.identity.actions import encryption, token
 from stackling.identity.actions.permission import may
 from stackling.identity.state import credential as state
 from stackling.identity.state import project as projects
@@ -40,7 +40,7 @@ class Key(msgspec.Struct):
 
 
 def _key(cloud: Cloud, row: Row) -> Key:
-    blob = credentials.parse_ec2(credentials.decrypt(cloud, row.blob))
+    blob = credentials.parse_ec2(encryption.decrypt(cloud, row.blob))
     return Key(
         row,
         blob["access"],
@@ -74,7 +74,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, user_id: str, project_id: str) 
             user_id=user_id,
             project_id=project_id,
             type="ec2",
-            blob=credentials.encrypt(cloud, msgspec.json.encode(blob).decode()),
+            blob=encryption.encrypt(cloud, msgspec.json.encode(blob).decode()),
             extra={},
         )
         .returning(credential)

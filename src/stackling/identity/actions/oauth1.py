@@ -17,7 +17,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Forbidden, NotFound, Unauthorized
-from stackling.identity.actions import credential as credentials
+from stackling.identity.actions import encryption
 from stackling.identity.actions.permission import may
 from stackling.identity.state import grants, revision
 from stackling.identity.state import project as projects
@@ -37,7 +37,7 @@ def create_consumer(
     """The consumer and its secret, which is shown this once."""
     may(caller, "create_consumer")
     secret = secrets.token_hex(16)
-    values = {"description": description, "secret": credentials.encrypt(cloud, secret), "extra": extra}
+    values = {"description": description, "secret": encryption.encrypt(cloud, secret), "extra": extra}
     return tx.execute(consumer.insert().values(id=ids.hex32(), **values).returning(consumer)).one(), secret
 
 
@@ -117,7 +117,7 @@ def _verify(cloud: Cloud, signed: Signed, owner: Row | None, token_secret: str =
     """The consumer who signed. Raises Unauthorized."""
     if owner is None or signed.oauth.get("oauth_signature_method") != "HMAC-SHA1":
         raise Unauthorized(detail="unknown consumer, or another method than HMAC-SHA1")
-    right = signature(signed, credentials.decrypt(cloud, owner.secret), token_secret)
+    right = signature(signed, encryption.decrypt(cloud, owner.secret), token_secret)
     if not hmac.compare_digest(right.encode(), signed.oauth.get("oauth_signature", "").encode()):
         raise Unauthorized(detail="wrong OAuth signature")
     return owner
@@ -136,7 +136,7 @@ def request(tx: Tx, cloud: Cloud, signed: Signed, project_id: str | None) -> tup
         request_token.insert()
         .values(
             id=ids.hex32(),
-            secret=credentials.encrypt(cloud, secret),
+            secret=encryption.encrypt(cloud, secret),
             project_id=project_id,
             consumer_id=owner.id,
             expires_at=cloud.clock.now() + _REQUEST_LIFETIME,
@@ -186,7 +186,7 @@ def access(tx: Tx, cloud: Cloud, signed: Signed) -> tuple[Row, str]:
         cloud,
         signed,
         _consumer(tx, signed.oauth.get("oauth_consumer_key", "")),
-        credentials.decrypt(cloud, row.secret),
+        encryption.decrypt(cloud, row.secret),
     )
     if owner.id != row.consumer_id or (row.expires_at and row.expires_at <= cloud.clock.now()):
         raise Unauthorized(detail="the request token is another consumer's, or expired")
@@ -199,7 +199,7 @@ def access(tx: Tx, cloud: Cloud, signed: Signed) -> tuple[Row, str]:
         access_token.insert()
         .values(
             id=ids.hex32(),
-            secret=credentials.encrypt(cloud, secret),
+            secret=encryption.encrypt(cloud, secret),
             user_id=row.authorizing_user_id,
             project_id=row.project_id,
             role_ids=row.role_ids,
@@ -221,7 +221,7 @@ def signer(tx: Tx, cloud: Cloud, signed: Signed) -> Row:
         cloud,
         signed,
         _consumer(tx, signed.oauth.get("oauth_consumer_key", "")),
-        credentials.decrypt(cloud, row.secret),
+        encryption.decrypt(cloud, row.secret),
     )
     if owner.id != row.consumer_id:
         raise Unauthorized(detail="the access token is another consumer's")

@@ -11,7 +11,7 @@ from stackling.base.context import Caller
 from stackling.base.db import Tx
 from stackling.base.errors import BadRequest, NotFound
 from stackling.base.statement import Statement
-from stackling.identity.actions import credential, keys
+from stackling.identity.actions import encryption, keys
 from stackling.identity.actions.permission import may
 from stackling.identity.oidc.provider import Options, is_safe
 from stackling.identity.state.federated_user import find_provider, provider_oidc
@@ -30,7 +30,7 @@ def put(tx: Tx, cloud: Cloud, caller: Caller, idp_id: str, want: Options) -> Opt
     before = _options_of(tx, idp_id) or {}
     kept = msgspec.to_builtins(want)
     if want.client_secret is not None:
-        kept["client_secret"] = credential.encrypt(cloud, want.client_secret)
+        kept["client_secret"] = encryption.encrypt(cloud, want.client_secret)
     elif want.client_id is not None and before.get("client_id") == want.client_id:
         kept["client_secret"] = before.get("client_secret")
     db.upsert(tx, provider_oidc, {"idp_id": idp_id, "options": kept}, {"options": kept}, key=("idp_id",))
@@ -62,7 +62,7 @@ def read(tx: Tx, cloud: Cloud, idp_id: str) -> Options | None:
     options = msgspec.convert(kept, Options)
     if options.client_secret is None:
         return options
-    return msgspec.structs.replace(options, client_secret=credential.decrypt(cloud, options.client_secret))
+    return msgspec.structs.replace(options, client_secret=encryption.decrypt(cloud, options.client_secret))
 
 
 def rotate_secrets(tx: Tx, cloud: Cloud) -> None:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from stackling.base.clock import Clock
 from stackling.base.cloud import Cloud
 from stackling.base.db import Tx
-from stackling.identity.actions import credential as credentials
+from stackling.identity.actions import encryption
 from stackling.identity.state.credential import credential
 
 _STEP = 30  # seconds a passcode is shown
@@ -36,7 +36,7 @@ def matches(tx: Tx, cloud: Cloud, user_id: str, given: str) -> bool:
     now = _step(cloud.clock)
     right = False
     for blob in tx.execute(query).scalars():
-        seed = credentials.decrypt(cloud, blob)
+        seed = encryption.decrypt(cloud, blob)
         for at in range(now - _BEHIND, now + 1):
             try:
                 right = hmac.compare_digest(passcode(seed, at).encode(), given.encode()) or right

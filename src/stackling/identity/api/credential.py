@@ -10,7 +10,7 @@ from stackling.base import rest
 from stackling.base.db import Row
 from stackling.base.errors import BadRequest
 from stackling.identity.actions import credential as actions
-from stackling.identity.actions import ec2
+from stackling.identity.actions import ec2, encryption
 from stackling.identity.api.resource import Resource, empty, filtered, given, wanted
 from stackling.identity.state.credential import credential
 
@@ -37,7 +37,7 @@ class _Credentials(Resource):
             "user_id": row.user_id,
             "project_id": row.project_id,
             "type": row.type,
-            "blob": actions.decrypt(self.cloud, row.blob),
+            "blob": encryption.decrypt(self.cloud, row.blob),
         }
         return self.linked(req, f"/credentials/{row.id}", made)
 
