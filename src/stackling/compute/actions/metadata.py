@@ -9,7 +9,7 @@ from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, Conflict, NotFound
 from stackling.compute.actions import limits, server
-from stackling.compute.actions.new_server import MOST_TAGS
+from stackling.compute.actions.server_plan import MOST_TAGS
 from stackling.compute.state import server as state
 from stackling.compute.state.server import server_tag
 

@@ -8,7 +8,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import Conflict
-from stackling.compute.actions import instance_action, new_server, scheduling, server, server_image
+from stackling.compute.actions import instance_action, scheduling, server, server_image, server_plan
 from stackling.compute.state import block_device
 from stackling.compute.state import server as state
 from stackling.compute.state.server import Wanted
@@ -63,7 +63,7 @@ def _host(tx: Tx, cloud: Cloud, row: Row, zone: str | None) -> str:
     held = [d.volume_id for d in block_device.of(tx, row.id) if d.volume_id]
     choice = scheduling.Choice(zone=zone, volume_hosts={id: attachments.backend_of(tx, id) for id in held})
     found = scheduling.candidates(tx, cloud, choice)
-    needs = new_server.needs_of(row.flavor, local_root=row.image is not None)
+    needs = server_plan.needs_of(row.flavor, local_root=row.image is not None)
     try:
         return allocation.claim(
             tx,

@@ -11,7 +11,7 @@ from stackling.base.microversion import Body, since, until, wire
 from stackling.base.rest import body, caller
 from stackling.compute.actions import new_server as actions
 from stackling.compute.actions.disks import NewDisk
-from stackling.compute.actions.new_server import NewServer, NicRequest
+from stackling.compute.actions.server_plan import NewServer, NicRequest
 from stackling.compute.api.body import (
     DeviceTag,
     Flag,
