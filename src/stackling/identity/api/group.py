@@ -85,48 +85,7 @@ class Group(Resource):
         empty(resp)
 
 
-class Members(Resource):
-    """/v3/groups/{group_id}/users"""
-
-    def on_get(self, req: Request, resp: Response, group_id: str) -> None:
-        from stackling.identity.api import user as user_api
-
-        rest.caller(req)
-        directory.refresh_one(self.cloud, group_id, members=True)
-        with self.db.read() as tx:
-            query = filtered(
-                req, actions.members(tx, rest.caller(req), group_id), users.user, "name", "enabled"
-            )
-            rows = list(tx.execute(query.order_by(users.user.c.id)))
-            ends = users.password_ends(tx, [r.id for r in rows])
-        made = [self.linked(req, f"/users/{r.id}", user_api.shown(r, ends.get(r.id))) for r in rows]
-        resp.media = self.listed(req, "users", made)
-
-
-class Member(Resource):
-    """/v3/groups/{group_id}/users/{user_id}"""
-
-    def on_get(self, req: Request, resp: Response, group_id: str, user_id: str) -> None:
-        rest.caller(req)
-        directory.refresh_one(self.cloud, group_id, members=True)
-        with self.db.read() as tx:
-            actions.check(tx, rest.caller(req), group_id, user_id)
-        empty(resp)
-
-    def on_put(self, req: Request, resp: Response, group_id: str, user_id: str) -> None:
-        with self.db.begin() as tx:
-            actions.add(tx, rest.caller(req), group_id, user_id)
-        empty(resp)
-
-    def on_delete(self, req: Request, resp: Response, group_id: str, user_id: str) -> None:
-        with self.db.begin() as tx:
-            actions.remove(tx, rest.caller(req), group_id, user_id)
-        empty(resp)
-
-
 ROUTES = (
     ("/v3/groups", Groups),
     ("/v3/groups/{group_id}", Group),
-    ("/v3/groups/{group_id}/users", Members),
-    ("/v3/groups/{group_id}/users/{user_id}", Member),
 )

@@ -9,13 +9,10 @@ from msgspec import UNSET, UnsetType
 from stackling.base import peer, rest
 from stackling.base.db import Row, Tx
 from stackling.identity.actions import directory, federated_attribute, login_rate
-from stackling.identity.actions import group as group_actions
 from stackling.identity.actions import password as passwords
 from stackling.identity.actions import project as project_actions
 from stackling.identity.actions import user as actions
 from stackling.identity.actions.login import UserRef
-from stackling.identity.actions.permission import may, target
-from stackling.identity.api import group as group_api
 from stackling.identity.api import project as project_api
 from stackling.identity.api.resource import (
     Id,
@@ -177,25 +174,6 @@ class Projects(Resource):
         resp.media = self.listed(req, "projects", made)
 
 
-class Groups(Resource):
-    """/v3/users/{user_id}/groups"""
-
-    def on_get(self, req: Request, resp: Response, user_id: str) -> None:
-        rest.caller(req)
-        directory.refresh_one(self.cloud, user_id)
-        with self.db.read() as tx:
-            row = users.find(tx, user_id)
-            may(
-                rest.caller(req),
-                "list_groups_for_user",
-                target(user=row if row is not None else {"id": user_id}),
-            )
-            query = filtered(req, group_actions.of_user(tx, rest.caller(req), user_id), users.group, "name")
-            rows = list(tx.execute(query.order_by(users.group.c.id)))
-        made = [self.linked(req, f"/groups/{r.id}", group_api.shown(r)) for r in rows]
-        resp.media = self.listed(req, "groups", made)
-
-
 class Tokens(Resource):
     """/v3/users/{user_id}/tokens"""
 
@@ -210,6 +188,5 @@ ROUTES = (
     ("/v3/users/{user_id}", User),
     ("/v3/users/{user_id}/password", Password),
     ("/v3/users/{user_id}/projects", Projects),
-    ("/v3/users/{user_id}/groups", Groups),
     ("/v3/users/{user_id}/tokens", Tokens),
 )
