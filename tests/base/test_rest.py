@@ -14,6 +14,7 @@ from falcon import Request, Response
 from msgspec import UNSET, Meta, UnsetType
 
 from stackling.base import log, rest
+from stackling.base.application import wsgi_app
 from stackling.base.cloud import Cloud
 from stackling.base.config import Api, Config
 from stackling.base.context import Caller
@@ -122,7 +123,7 @@ class Bed:
                 roles=frozenset({"admin" if token == "admin" else "member"}),
             )
 
-        self.client = falcon.testing.TestClient(rest.application(self.cloud, [TOY, STRICT], authenticate))
+        self.client = falcon.testing.TestClient(wsgi_app(self.cloud, [TOY, STRICT], authenticate))
 
     def call(
         self,

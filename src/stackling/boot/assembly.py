@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stackling.base import rest
+from stackling.base.application import wsgi_app
 from stackling.base.clock import Clock
 from stackling.base.cloud import Cloud
 from stackling.base.config import Config
@@ -65,7 +66,7 @@ def application(cloud: Cloud, extra: Iterable[tuple[str, object]] = ()) -> Calla
     """The WSGI app of all services, and `extra` routes beside them."""
     authenticate = _room("identity", "actions.token").authenticator(cloud)
     ours = [("/", Root(cloud)), *_room("identity", "api.audit").routes(cloud), *extra]
-    return rest.application(cloud, services(), authenticate, extra=ours)
+    return wsgi_app(cloud, services(), authenticate, extra=ours)
 
 
 class Root:
