@@ -14,7 +14,7 @@ from stackling.compute.api.body import Flag, Items, Unset, Whole, flag, or_none,
 from stackling.compute.api.link import limit_of
 from stackling.compute.api.version import only
 from stackling.volume.actions import attachment as attachments
-from stackling.volume.actions import search, volume_type
+from stackling.volume.actions import search, volume_metadata, volume_type
 from stackling.volume.actions import snapshot as snapshots
 from stackling.volume.actions import volume as volumes
 from stackling.volume.actions.volume import NewVolume
@@ -142,7 +142,7 @@ def _page(req: Request) -> search.Search:
 
 def _volumes(tx: Tx, rows: list[Row]) -> list[dict[str, Any]]:
     kept = [r.id for r in rows]
-    metadata, held = volumes.metadata_of(tx, kept), attachments.of_volumes(tx, kept)
+    metadata, held = volume_metadata.metadata_of(tx, kept), attachments.of_volumes(tx, kept)
     kinds = volume_type.names(tx, {r.volume_type_id for r in rows})
     return [
         {

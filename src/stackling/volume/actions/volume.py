@@ -12,14 +12,21 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, NotFound
-from stackling.base.statement import Statement, among
+from stackling.base.statement import Statement
 from stackling.image.actions import image as images
 from stackling.volume.actions import quota, service, volume_type
 from stackling.volume.driver import EXPORT_FORMATS
 from stackling.volume.state import snapshot as snapshots
 from stackling.volume.state.attachment import attachment
 from stackling.volume.state.snapshot import snapshot
-from stackling.volume.state.volume import DELETABLE, State, volume, volume_image_metadata, volume_metadata
+from stackling.volume.state.volume import (
+    DELETABLE,
+    State,
+    image_metadata_of,
+    volume,
+    volume_image_metadata,
+    volume_metadata,
+)
 
 KIND = "volume.volume"
 _ONE = Statement(sa.select(volume).where(volume.c.id == sa.bindparam("id")))
@@ -141,13 +148,14 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewVolume) -> Row:
         "request_id": caller.request_id or None,
     }
     row = tx.execute(sa.insert(volume).values(**values).returning(volume)).one()
-    _write(tx, volume_metadata, row.id, want.metadata)
-    _write(tx, volume_image_metadata, row.id, source.image_metadata)
+    write_items(tx, volume_metadata, row.id, want.metadata)
+    write_items(tx, volume_image_metadata, row.id, source.image_metadata)
     jobs.start(tx, KIND, row.id, now=now)
     return row
 
 
-def _write(tx: Tx, table: sa.Table, id: str, items: Mapping[str, Any]) -> None:
+def write_items(tx: Tx, table: sa.Table, id: str, items: Mapping[str, Any]) -> None:
+    """Keep `items` of a volume in one of its tables of keys and values."""
     if items:
         tx.execute(sa.insert(table), [{"volume_id": id, "key": k, "value": v} for k, v in items.items()])
 
@@ -396,86 +404,6 @@ def retype(tx: Tx, cloud: Cloud, caller: Caller, id: str, name: str) -> None:
 def _shared(specs: Mapping[str, str]) -> bool:
     """Whether a type lets several servers have a volume."""
     return specs.get("multiattach", "").lower().replace(" ", "") == "<is>true"
-
-
-# -- metadata ----------------------------------------------------------------------------------------------------------
-
-
-def _of_many(table: sa.Table) -> Statement:
-    return Statement(sa.select(table).where(among(table.c.volume_id, "ids")).order_by(table.c.key))
-
-
-_METADATA, _IMAGE_METADATA = _of_many(volume_metadata), _of_many(volume_image_metadata)
-
-
-def _items_of(tx: Tx, statement: Statement, volume_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-    made: dict[str, dict[str, Any]] = {}
-    for row in statement.all(tx, ids=list(volume_ids)):
-        made.setdefault(row.volume_id, {})[row.key] = row.value
-    return made
-
-
-def metadata_of(tx: Tx, volume_ids: Iterable[str]) -> dict[str, dict[str, str]]:
-    """The metadata of many volumes in one statement, by volume id."""
-    return _items_of(tx, _METADATA, volume_ids)
-
-
-def image_metadata_of(tx: Tx, volume_ids: Iterable[str]) -> dict[str, dict[str, str | None]]:
-    """What volumes know of the images they were made from, by volume id."""
-    return _items_of(tx, _IMAGE_METADATA, volume_ids)
-
-
-def metadata(tx: Tx, caller: Caller, id: str) -> dict[str, str]:
-    get(tx, caller, id, "volume:get_volume_metadata")
-    return metadata_of(tx, [id]).get(id, {})
-
-
-def set_metadata(
-    tx: Tx, cloud: Cloud, caller: Caller, id: str, items: Mapping[str, str], *, replace: bool
-) -> dict[str, str]:
-    """Merge `items` into the volume's metadata, or put them in its place. Returns what it is then."""
-    get(tx, caller, id, "volume:update_volume_metadata" if replace else "volume:create_volume_metadata")
-    made = {**({} if replace else metadata_of(tx, [id]).get(id, {})), **items}
-    _replace(tx, cloud, volume_metadata, id, made)
-    return made
-
-
-def remove_metadata(tx: Tx, cloud: Cloud, caller: Caller, id: str, key: str) -> None:
-    get(tx, caller, id, "volume:delete_volume_metadata")
-    made = metadata_of(tx, [id]).get(id, {})
-    if key not in made:
-        raise NotFound("Metadata item was not found")
-    del made[key]
-    _replace(tx, cloud, volume_metadata, id, made)
-
-
-def image_metadata(tx: Tx, caller: Caller, id: str) -> dict[str, str | None]:
-    get(tx, caller, id, "volume_extension:volume_image_metadata:show")
-    return image_metadata_of(tx, [id]).get(id, {})
-
-
-def set_image_metadata(
-    tx: Tx, cloud: Cloud, caller: Caller, id: str, items: Mapping[str, str]
-) -> dict[str, str | None]:
-    get(tx, caller, id, "volume_extension:volume_image_metadata:set")
-    made = {**image_metadata_of(tx, [id]).get(id, {}), **items}
-    _replace(tx, cloud, volume_image_metadata, id, made)
-    return made
-
-
-def remove_image_metadata(tx: Tx, cloud: Cloud, caller: Caller, id: str, key: str) -> None:
-    get(tx, caller, id, "volume_extension:volume_image_metadata:remove")
-    made = image_metadata_of(tx, [id]).get(id, {})
-    if key not in made:
-        raise NotFound("Metadata does not exist.")
-    del made[key]
-    _replace(tx, cloud, volume_image_metadata, id, made)
-
-
-def _replace(tx: Tx, cloud: Cloud, table: sa.Table, id: str, items: Mapping[str, Any]) -> None:
-    tx.execute(sa.delete(table).where(table.c.volume_id == id))
-    _write(tx, table, id, items)
-    tx.execute(sa.update(volume).where(volume.c.id == id).values(updated_at=cloud.clock.now()))
 
 
 # -- for compute -------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest
 from stackling.base.microversion import Body, Version, since
 from stackling.base.rest import boolean, caller, one_param, version, view
-from stackling.volume.actions import attachment, search, service, volume, volume_type
+from stackling.volume.actions import attachment, search, service, volume, volume_metadata, volume_type
 from stackling.volume.api import listing
 from stackling.volume.api.body import Items, Lenient, Name, flag, gib, loose
 from stackling.volume.state.attachment import State as AttachmentState
@@ -116,8 +116,8 @@ def shown(
     """Many volumes in detail, with a fixed number of statements. `extended`: with the attributes of extensions."""
     who = caller(req)
     found = [r.id for r in rows]
-    metadata, held = volume.metadata_of(tx, found), attachment.of_volumes(tx, found)
-    images = volume.image_metadata_of(tx, found) if extended else {}
+    metadata, held = volume_metadata.metadata_of(tx, found), attachment.of_volumes(tx, found)
+    images = volume_metadata.image_metadata_of(tx, found) if extended else {}
     names = volume_type.names(tx, (r.volume_type_id for r in rows))
     made = []
     for row in rows:
@@ -349,7 +349,7 @@ class Volume:
         with self.cloud.db.begin() as tx:
             row = volume.update(tx, self.cloud, caller(req), volume_id, columns)
             if given.metadata is not UNSET:
-                volume.set_metadata(
+                volume_metadata.set_metadata(
                     tx, self.cloud, caller(req), volume_id, given.metadata or {}, replace=True
                 )
             resp.media = {"volume": shown(tx, req, self.cloud, [row], extended=False)[0]}

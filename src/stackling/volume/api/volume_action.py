@@ -14,7 +14,7 @@ from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest
 from stackling.base.microversion import Body, Version, since
 from stackling.base.rest import caller, convert, version
-from stackling.volume.actions import attachment, volume, volume_type
+from stackling.volume.actions import attachment, volume, volume_metadata, volume_type
 from stackling.volume.api.body import Items, Key, Lenient, Name, action, flag, gib
 from stackling.volume.driver import Backend
 from stackling.volume.state.attachment import State as AttachmentState
@@ -274,16 +274,16 @@ class Actions:
 
     def set_image_metadata(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> Any:
         return {
-            "metadata": volume.set_image_metadata(
+            "metadata": volume_metadata.set_image_metadata(
                 tx, self.cloud, who, id, convert(given, ImageMetadata).metadata
             )
         }
 
     def unset_image_metadata(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> None:
-        volume.remove_image_metadata(tx, self.cloud, who, id, convert(given, ImageMetadataKey).key)
+        volume_metadata.remove_image_metadata(tx, self.cloud, who, id, convert(given, ImageMetadataKey).key)
 
     def show_image_metadata(self, tx: Tx, req: Request, who: Caller, id: str, given: Any) -> Any:
-        return {"metadata": volume.image_metadata(tx, who, id)}
+        return {"metadata": volume_metadata.image_metadata(tx, who, id)}
 
 
 def _waits(row: Row) -> bool:

@@ -5,7 +5,7 @@ from falcon import Request, Response
 from stackling.base.cloud import Cloud
 from stackling.base.errors import BadRequest, NotFound
 from stackling.base.rest import caller, convert, json_body
-from stackling.volume.actions import volume
+from stackling.volume.actions import volume_metadata
 from stackling.volume.api.body import Items
 
 
@@ -33,13 +33,13 @@ class Metadata:
 
     def on_get(self, req: Request, resp: Response, volume_id: str) -> None:
         with self.cloud.db.read() as tx:
-            resp.media = {"metadata": volume.metadata(tx, caller(req), volume_id)}
+            resp.media = {"metadata": volume_metadata.metadata(tx, caller(req), volume_id)}
 
     def _set(self, req: Request, resp: Response, volume_id: str, replace: bool) -> None:
         wanted = items(req)
         with self.cloud.db.begin() as tx:
             resp.media = {
-                "metadata": volume.set_metadata(
+                "metadata": volume_metadata.set_metadata(
                     tx, self.cloud, caller(req), volume_id, wanted, replace=replace
                 )
             }
@@ -59,7 +59,7 @@ class Item:
 
     def on_get(self, req: Request, resp: Response, volume_id: str, key: str) -> None:
         with self.cloud.db.read() as tx:
-            found = volume.metadata(tx, caller(req), volume_id)
+            found = volume_metadata.metadata(tx, caller(req), volume_id)
         if key not in found:
             raise NotFound("Metadata item was not found")
         resp.media = {"meta": {key: found[key]}}
@@ -67,9 +67,9 @@ class Item:
     def on_put(self, req: Request, resp: Response, volume_id: str, key: str) -> None:
         wanted = item(req, key)
         with self.cloud.db.begin() as tx:
-            volume.set_metadata(tx, self.cloud, caller(req), volume_id, wanted, replace=False)
+            volume_metadata.set_metadata(tx, self.cloud, caller(req), volume_id, wanted, replace=False)
         resp.media = {"meta": wanted}
 
     def on_delete(self, req: Request, resp: Response, volume_id: str, key: str) -> None:
         with self.cloud.db.begin() as tx:
-            volume.remove_metadata(tx, self.cloud, caller(req), volume_id, key)
+            volume_metadata.remove_metadata(tx, self.cloud, caller(req), volume_id, key)

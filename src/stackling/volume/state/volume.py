@@ -1,10 +1,14 @@
 """Volumes and their metadata."""
 
 import enum
+from collections.abc import Iterable
+from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, Index, Integer, String, Table, Text
 
-from stackling.base.db import metadata, one_of, resource
+from stackling.base.db import Tx, metadata, one_of, resource
+from stackling.base.statement import Statement, among
 
 
 class State(enum.StrEnum):
@@ -84,3 +88,27 @@ volume_image_metadata = Table(
     Column("key", String(255), primary_key=True),
     Column("value", Text),
 )
+
+
+def _of_many(table: sa.Table) -> Statement:
+    return Statement(sa.select(table).where(among(table.c.volume_id, "ids")).order_by(table.c.key))
+
+
+_METADATA, _IMAGE_METADATA = _of_many(volume_metadata), _of_many(volume_image_metadata)
+
+
+def _items_of(tx: Tx, statement: Statement, volume_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    made: dict[str, dict[str, Any]] = {}
+    for row in statement.all(tx, ids=list(volume_ids)):
+        made.setdefault(row.volume_id, {})[row.key] = row.value
+    return made
+
+
+def metadata_of(tx: Tx, volume_ids: Iterable[str]) -> dict[str, dict[str, str]]:
+    """The metadata of many volumes in one statement, by volume id."""
+    return _items_of(tx, _METADATA, volume_ids)
+
+
+def image_metadata_of(tx: Tx, volume_ids: Iterable[str]) -> dict[str, dict[str, str | None]]:
+    """What volumes know of the images they were made from, by volume id."""
+    return _items_of(tx, _IMAGE_METADATA, volume_ids)
