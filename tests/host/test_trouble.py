@@ -1,6 +1,7 @@
 """Parts of a real cloud are away for a while: it says which and what to do, and work goes on by itself when they are back."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from stackling.node.services import Services
 from tests.host.cloud_client import COMMAND, STATE, HostCloud, leaks, nbctl, run, traces, until
 
 # openstacksdk warns of what it will change in itself.
@@ -33,6 +35,8 @@ def broken(program: str) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def before() -> dict[str, set[str]]:
     """The host as it was, with databases of Open vSwitch and OVN that were there before any cloud."""
+    # Daemons that other tests of the run share would hold those files.
+    Services(Path("/run/stackling"), STATE, host=os.environ["SIMULATED_HOST"]).purge()
     for file, schema in DATABASES.items():
         run("ovsdb-tool", "create", str(file), schema)
         file.with_name(f".{file.name}.~lock~").unlink(missing_ok=True)
