@@ -486,8 +486,6 @@ def test_a_tree_that_is_not_there_takes_nobody_away(corp: Corp) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"url": "http://127.0.0.1"},
-        {"url": ""},
         {"user_filter": "title=Dr"},
         {"user_filter": "(title=Dr))(|(uid=*"},
         {"query_scope": "all"},
@@ -497,7 +495,6 @@ def test_a_tree_that_is_not_there_takes_nobody_away(corp: Corp) -> None:
         {"user_name_attribute": "sn)(uid=*"},
         {"user_enabled_mask": 2},
         {"user_additional_attribute_mapping": ["title:name"]},
-        {"url": "ldaps://127.0.0.1", "use_tls": True},
         {"password": 7},
     ],
 )
@@ -505,6 +502,20 @@ def test_options_that_can_not_be(corp: Corp, options: dict[str, Any]) -> None:
     got = corp.put_config(**options)
     assert got.status == 400, got
     assert "ldap." in got.json["error"]["message"]
+    assert corp.login("ada", "ada-pw").status == 201
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"url": "http://127.0.0.1"}, {"url": ""}, {"url": "ldaps://127.0.0.1", "use_tls": True}],
+)
+def test_an_address_that_leads_nowhere_is_told_when_it_is_asked(corp: Corp, options: dict[str, Any]) -> None:
+    """Upstream takes any text, and Tempest sends one that is no URL."""
+    assert corp.put_config(**options).status == 200
+    refused = corp.login("ada", "ada-pw")
+    assert refused.status == 503
+    assert "ldap." in refused.text
+    corp.configure()
     assert corp.login("ada", "ada-pw").status == 201
 
 

@@ -73,10 +73,13 @@ def of_domain(tx: Tx, cloud: Cloud, domain_id: str) -> Home | None:
 
 
 def check_options(given: dict[str, Any], *, in_force: bool) -> None:
-    """Raises Invalid naming an option that can't be; `in_force`: the domain's users are to be looked for there."""
+    """Raises Invalid naming an option that can't be; `in_force`: the domain's users are to be looked for there.
+
+    Upstream takes any text for an address, and clients rely on it: one that leads nowhere is told when it is asked.
+    """
     made = directory_options.read(given)
     if in_force:
-        directory_options.check(made)
+        directory_options.check_names(made)
 
 
 def prepare(tx: Tx, cloud: Cloud) -> None:

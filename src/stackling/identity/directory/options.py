@@ -35,6 +35,11 @@ def read(options: dict[str, Any]) -> Directory:
 
 def check(made: Directory) -> None:
     """Raises Invalid for what a search or a connection can't be made with."""
+    _check_address(made)
+    check_names(made)
+
+
+def _check_address(made: Directory) -> None:
     urls = [part for part in re.split(r"[\s,]+", made.url) if part]
     for url in urls:
         try:
@@ -48,6 +53,10 @@ def check(made: Directory) -> None:
             raise Invalid("ldap.use_tls: an ldaps:// URL has TLS already")
     if not urls:
         raise Invalid("ldap.url: it is an ldap:// or ldaps:// URL")
+
+
+def check_names(made: Directory) -> None:
+    """Raises Invalid for what a search can't be made of: names of attributes, filters, mappings."""
     for name in Directory.__struct_fields__:
         value = getattr(made, name)
         if (
