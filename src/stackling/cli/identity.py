@@ -8,25 +8,28 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import sqlalchemy as sa
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from stackling.base.cloud import Cloud
 from stackling.base.config import Config
 from stackling.cli.setting import Setting, Trouble, show
+
+if TYPE_CHECKING:
+    from stackling.base.cloud import Cloud
 
 app = App(name="identity", help="The administrator's access, and the keys of tokens and credentials.")
 Keys = Literal["tokens", "jws", "receipts", "credentials"]
 
 
 @contextmanager
-def _opened(config: Config) -> Iterator[Cloud]:
+def _opened(config: Config) -> "Iterator[Cloud]":
     """The cloud of `config`, without drivers. Raises Trouble when its files or its database can't be had."""
-    from stackling.base.db import Database  # half a second that other commands need not wait
+    import sqlalchemy as sa  # this and the next are half a second that other commands need not wait
+
+    from stackling.base.db import Database
     from stackling.boot import assembly, schema, server
 
     try:
