@@ -71,6 +71,26 @@ def test_what_the_data_plane_needs() -> None:
     assert tree(DOMAIN, bridge=None).find("./devices/interface") is None
 
 
+def test_a_rescue_disk_takes_the_place_of_the_one_that_is_booted_from() -> None:
+    root = Disk(volume_id=VOLUME, connection=Connection(path="/v/root"), device="vda", boot_index=0)
+    rescued = msgspec.structs.replace(DOMAIN, image=None, disks=(root,), rescue=DOMAIN.image)
+    for domain, booted, beside in (
+        (rescued, "rescue.qcow2", "/v/root"),
+        (msgspec.structs.replace(DOMAIN, rescue=DOMAIN.image), "rescue.qcow2", "root.qcow2"),
+    ):
+        order = {}
+        for disk in tree(domain).findall("./devices/disk"):
+            source, target, boot = disk.find("source"), disk.find("target"), disk.find("boot")
+            assert source is not None
+            assert target is not None
+            order[target.get("dev")] = (source.get("file", ""), None if boot is None else boot.get("order"))
+        assert order["vda"][0].endswith(booted)
+        assert order["vda"][1] == "1"
+        assert order["vdy"][0].endswith(beside)
+        assert order["vdy"][1] != "1"
+    assert devices_of(ET.tostring(tree(rescued), encoding="unicode")).disks.keys() == {VOLUME}
+
+
 def test_devices_are_read_back() -> None:
     devices = devices_of(ET.tostring(tree(DOMAIN), encoding="unicode"))
     assert list(devices.disks) == [VOLUME]

@@ -219,23 +219,25 @@ def test_what_is_used_is_not_dropped(image: ImageRef, tmp_path: Path) -> None:
 
 
 def test_an_aggregates_hosts_fetch_ahead(cloud: Any, admin: Any, alice: Any) -> None:
-    """Compute's POST /os-aggregates/{id}/images, by its action: the API speaks no version that has it yet."""
-    from stackling.base.errors import BadRequest
-    from stackling.compute.actions import aggregate
-
-    id = active(alice, visibility="private")["id"]
+    """Compute's POST /os-aggregates/{id}/images."""
+    id, lost = active(alice, visibility="private")["id"], str(uuid.uuid4())
     made = admin.post("/compute/v2.1/os-aggregates", {"aggregate": {"name": "near"}}).json["aggregate"]
-    admin.post(f"/compute/v2.1/os-aggregates/{made['id']}/action", {"add_host": {"host": "n1"}})
-    early = admin.post(f"/compute/v2.1/os-aggregates/{made['id']}/images", {"cache": [{"id": id}]})
-    assert early.status == 404
-    from stackling.base.context import Caller
+    path = f"/compute/v2.1/os-aggregates/{made['id']}"
 
-    who = Caller(
-        policy=cloud.cloud.policy, user_id=admin.id, project_id=admin.project_id, roles=frozenset({"admin"})
-    )
-    with cloud.db.begin() as tx:
-        aggregate.cache_images(tx, cloud.cloud, who, str(made["id"]), [id])
-    with pytest.raises(BadRequest), cloud.db.begin() as tx:
-        aggregate.cache_images(tx, cloud.cloud, who, str(made["id"]), [str(uuid.uuid4())])
+    def cache(*ids: str, user: Any = admin, to: str = path, version: str = "2.81") -> int:
+        body = {"cache": [{"id": i} for i in ids]}
+        headers = {"OpenStack-API-Version": f"compute {version}"}
+        return int(user.post(f"{to}/images", body, headers=headers).status)
+
+    assert cache(id) == 202
+    cloud.settle()
+    assert listed(admin) == ([], []), "it has no hosts yet"
+    admin.post(f"{path}/action", {"add_host": {"host": "n1"}})
+    assert cache(id, version="2.80") == 404
+    assert cache(id, user=alice) == 403
+    assert cache(id, to="/compute/v2.1/os-aggregates/999") == 404
+    assert [cache(), cache("x"), cache(id, id), cache(id, lost)] == [400] * 4
+    assert listed(admin) == ([], [])
+    assert cache(id) == 202
     cloud.settle()
     assert listed(admin) == ([id], [])

@@ -106,14 +106,31 @@ def _key(tx: Tx, row: Row, name: str | None) -> dict[str, Any]:
     return {"key_name": name, "key": {"type": key.type, "public_key": key.public_key}}
 
 
-def rescue(tx: Tx, cloud: Cloud, caller: Caller, id: str, image_id: str | None, admin_pass: str) -> None:
-    """Boot the server from another image (its own, if none is named), its disk beside it. Raises as `rebuild`."""
+def rescue(
+    tx: Tx,
+    cloud: Cloud,
+    caller: Caller,
+    id: str,
+    image_id: str | None,
+    admin_pass: str,
+    *,
+    from_volume: bool,
+) -> None:
+    """Boot the server from another image (its own, if none is named), its disk beside it. Raises as `rebuild`.
+
+    `from_volume`: also one that boots from a volume; an image must be named for it unless it came from one.
+    """
     row = server.unlocked(tx, caller, id, "os_compute_api:os-rescue")
     server.require(row, "rescue", "active", "stopped", "error")
-    if row.image is None:
+    if row.image is None and not from_volume:
         raise BadRequest("Cannot rescue a volume-backed instance")
+    image_id = image_id or row.image_id
+    if image_id is None:
+        raise BadRequest(
+            f"Instance {row.id} cannot be rescued: it boots from a volume, so name an image in rescue_image_ref."
+        )
     found: Any = row.image
-    if image_id is not None and image_id != row.image_id:
+    if found is None or image_id != row.image_id:
         found = to_builtins(images.ref(_image(tx, cloud, caller, image_id)))
     instance_action.record(tx, cloud, caller, row.id, "rescue")
     state.change(tx, row.id, rescue=found, **({"admin_pass": admin_pass} if row.config_drive else {}))

@@ -104,6 +104,8 @@ def plan(tx: Tx, cloud: Cloud, caller: Caller, want: NewServer) -> Plan:
     _check_meta(tx, cloud, caller, want)
     if len(want.tags) > MOST_TAGS:
         raise BadRequest(f"The number of tags exceeded the per-server limit {MOST_TAGS}")
+    if want.hostname and want.max_count > 1:
+        raise BadRequest("Unable to allocate a single hostname to multiple instances")
     if isinstance(want.networks, list) and want.max_count > 1:
         if any(n.port_id for n in want.networks):
             raise BadRequest(

@@ -103,11 +103,13 @@ def delete(tx: Tx, cloud: Cloud, caller: Caller, server_id: str, volume_id: str)
     server.look_again(tx, cloud, row.id)
 
 
-def update(tx: Tx, caller: Caller, server_id: str, volume_id: str, delete_on_termination: bool) -> None:
-    """Whether the volume goes with the server."""
+def update(tx: Tx, caller: Caller, server_id: str, volume_id: str, delete_on_termination: bool | None) -> Row:
+    """Whether the volume goes with the server; None leaves that as it is. Raises NotFound."""
     device = get(tx, caller, server_id, volume_id, "os_compute_api:os-volumes-attachments:update")
-    tx.execute(
-        sa.update(block_device)
-        .where(block_device.c.id == device.id)
-        .values(delete_on_termination=delete_on_termination)
-    )
+    if delete_on_termination is not None:
+        tx.execute(
+            sa.update(block_device)
+            .where(block_device.c.id == device.id)
+            .values(delete_on_termination=delete_on_termination)
+        )
+    return device

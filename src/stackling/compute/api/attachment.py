@@ -8,12 +8,13 @@ from msgspec import UNSET, Meta, field
 from stackling.base.cloud import Cloud
 from stackling.base.db import Row
 from stackling.base.errors import BadRequest, Unsupported
-from stackling.base.microversion import Body, until
+from stackling.base.microversion import Body, Version, render, until, wire
 from stackling.base.microversion import since as from_version
-from stackling.base.rest import body, caller, integer, one_param, view
+from stackling.base.rest import body, caller, integer, one_param, version, view
 from stackling.compute.actions import interface, volume_attachment
 from stackling.compute.api.body import DeviceTag, Flag, Id, Unset, address_of, first, flag, or_none
 from stackling.compute.api.link import MOST
+from stackling.compute.api.version import since
 from stackling.compute.state import nic
 from stackling.network.actions.port import Plug
 
@@ -36,8 +37,17 @@ class AttachVolume(Body, kw_only=True):
     delete_on_termination: Annotated[Flag | Unset, from_version("2.79")] = UNSET
 
 
-class SwapVolume(Body, kw_only=True):
+class UpdateVolume(Body, kw_only=True):
+    """Until 2.84 all that can be asked for is another volume in place of this one."""
+
     volume_id: Id = field(name="volumeId")
+    id: Annotated[Id | Unset, from_version("2.85")] = UNSET
+    server_id: Annotated[Id | Unset, from_version("2.85"), wire("serverId")] = UNSET
+    device: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=255)] | Unset | None, from_version("2.85")
+    ] = UNSET
+    tag: Annotated[DeviceTag | Unset, from_version("2.85")] = UNSET
+    delete_on_termination: Annotated[Flag | Unset, from_version("2.85")] = UNSET
 
 
 class InterfaceView(Body, kw_only=True):
@@ -51,6 +61,8 @@ class InterfaceView(Body, kw_only=True):
 
 class VolumeView(Body, kw_only=True):
     id: Annotated[str, until("2.88")]
+    attachment_id: Annotated[str | None, from_version("2.89")]
+    bdm_uuid: Annotated[str, from_version("2.89")]
     server_id: str = field(name="serverId")
     volume_id: str = field(name="volumeId")
     device: str
@@ -125,16 +137,18 @@ class Interface(_Room):
         resp.status = 202
 
 
-def _volume(req: Request, row: Row) -> dict[str, Any]:
+def _volume(row: Row, at: Version) -> dict[str, Any]:
     made = VolumeView(
         id=row.volume_id,
+        attachment_id=row.attachment_id,
+        bdm_uuid=row.id,
         server_id=row.server_id,
         volume_id=row.volume_id,
         device=f"/dev/{row.device}",
         tag=row.tag,
         delete_on_termination=row.delete_on_termination,
     )
-    return dict(view(req, made))
+    return dict(render(made, at))
 
 
 class VolumeAttachments(_Room):
@@ -147,7 +161,7 @@ class VolumeAttachments(_Room):
             )
         offset = integer(one_param(req, "offset") or "0", "offset")
         limit = min(integer(one_param(req, "limit") or str(MOST), "limit", most=2**62), MOST)
-        resp.media = {"volumeAttachments": [_volume(req, r) for r in found[offset : offset + limit]]}
+        resp.media = {"volumeAttachments": [_volume(r, version(req)) for r in found[offset : offset + limit]]}
 
     def on_post(self, req: Request, resp: Response, server_id: str) -> None:
         want = body(req, AttachVolume, key="volumeAttachment")
@@ -161,7 +175,8 @@ class VolumeAttachments(_Room):
                 tag=first(want.tag),
                 delete_on_termination=flag(want.delete_on_termination, "delete_on_termination"),
             )
-        resp.media = {"volumeAttachment": _volume(req, row)}
+        # 2.89 changed what is shown, not this answer.
+        resp.media = {"volumeAttachment": _volume(row, min(version(req), Version(2, 88)))}
 
 
 class VolumeAttachment(_Room):
@@ -172,19 +187,39 @@ class VolumeAttachment(_Room):
             row = volume_attachment.get(
                 tx, caller(req), server_id, volume_id, "os_compute_api:os-volumes-attachments:show"
             )
-        resp.media = {"volumeAttachment": _volume(req, row)}
+        resp.media = {"volumeAttachment": _volume(row, version(req))}
 
     def on_put(self, req: Request, resp: Response, server_id: str, volume_id: str) -> None:
-        """Swapping one volume for another under a running guest; not offered yet."""
-        caller(req).may("os_compute_api:os-volumes-attachments:swap")
-        body(req, SwapVolume, key="volumeAttachment")
-        with self.cloud.db.read() as tx:
-            volume_attachment.get(
-                tx, caller(req), server_id, volume_id, "os_compute_api:os-volumes-attachments:swap"
+        """Another volume in place of this one, under a running guest, is not offered yet."""
+        rule = "os_compute_api:os-volumes-attachments:swap"
+        if not since(req, "2.85"):
+            caller(req).may(rule)
+        want = body(req, UpdateVolume, key="volumeAttachment")
+        if not since(req, "2.85") or want.volume_id != volume_id:
+            caller(req).may(rule)
+            with self.cloud.db.read() as tx:
+                volume_attachment.get(tx, caller(req), server_id, volume_id, rule)
+            raise Unsupported(
+                "This cloud does not offer to swap attached volumes yet; detach one and attach the other."
             )
-        raise Unsupported(
-            "This cloud does not offer to swap attached volumes yet; detach one and attach the other."
-        )
+        gone = want.delete_on_termination
+        with self.cloud.db.begin() as tx:
+            row = volume_attachment.update(
+                tx,
+                caller(req),
+                server_id,
+                volume_id,
+                None if gone is UNSET else flag(gone, "delete_on_termination"),
+            )
+            for name, sent, has in (
+                ("id", want.id, row.volume_id),
+                ("serverId", want.server_id, row.server_id),
+                ("device", want.device, f"/dev/{row.device}"),
+                ("tag", want.tag, row.tag),
+            ):
+                if sent is not UNSET and sent != has:
+                    raise BadRequest(f"The {name} property is not mutable")
+        resp.status = 202
 
     def on_delete(self, req: Request, resp: Response, server_id: str, volume_id: str) -> None:
         with self.cloud.db.begin() as tx:

@@ -100,7 +100,8 @@ class Migrations:
                 "marker",
                 "changes-since",
             ]
-            known_queries(req, *known, *(["changes-before"] if since(req, "2.66") else []))
+            known += ["changes-before"] if since(req, "2.66") else []
+            known_queries(req, *known, *(["user_id", "project_id"] if since(req, "2.80") else []))
             if marker := req.get_param("marker"):
                 raise BadRequest(f"Marker {marker[:64]} could not be found.")
         resp.media = {"migrations": []}
@@ -175,6 +176,7 @@ class ExternalEvents:
             *self._NAMES,
             *(["volume-extended"] if since(req, "2.51") else []),
             *(["power-update"] if since(req, "2.76") else []),
+            *(["accelerator-request-bound"] if since(req, "2.82") else []),
         ]
         if not isinstance(events, list) or not 0 < len(events) <= 1000 or set(given) != {"events"}:
             raise BadRequest("Invalid input for field/attribute events: it is a list of events")

@@ -16,6 +16,7 @@ from stackling.base.microversion import since as from_version
 from stackling.base.rest import body, boolean, caller, integer, json_body, one_param, view
 from stackling.compute.actions import flavor as actions
 from stackling.compute.actions.flavor import NewFlavor
+from stackling.compute.api import extra_spec
 from stackling.compute.api.body import Flag, Name, Unset, Whole, first, flag, name_of, or_none, present, whole
 from stackling.compute.api.link import Links, known_queries, limit_of, paged
 from stackling.compute.api.version import only, since
@@ -242,7 +243,7 @@ class Access(_Room):
         resp.media = {"flavor_access": [{"flavor_id": flavor_id, "tenant_id": p} for p in found]}
 
 
-def _specs(given: Any) -> dict[str, str]:
+def _specs(req: Request, given: Any) -> dict[str, str]:
     if not isinstance(given, dict) or not given:
         raise BadRequest(
             "Invalid input for field/attribute extra_specs: it is an object with at least one item"
@@ -254,6 +255,8 @@ def _specs(given: Any) -> dict[str, str]:
                 f"Invalid input for field/attribute {key[:64]}: extra specs are texts or numbers of at most 255 characters"
             )
         made[key] = str(value)
+        if since(req, "2.86"):
+            extra_spec.validate(key, made[key])
     return made
 
 
@@ -273,7 +276,7 @@ class Specs(_Room):
             raise BadRequest(
                 "Invalid input for field/attribute extra_specs: 'extra_specs' is a required property"
             )
-        specs = _specs(given["extra_specs"])
+        specs = _specs(req, given["extra_specs"])
         with self.cloud.db.begin() as tx:
             actions.set_specs(tx, caller(req), flavor_id, specs, rule)
         resp.media = {"extra_specs": specs}
@@ -293,7 +296,7 @@ class Spec(_Room):
     def on_put(self, req: Request, resp: Response, flavor_id: str, name: str) -> None:
         rule = "os_compute_api:os-flavor-extra-specs:update"
         caller(req).may(rule)
-        specs = _specs(json_body(req))
+        specs = _specs(req, json_body(req))
         if set(specs) != {name}:
             raise BadRequest("Request body and URI mismatch")
         with self.cloud.db.begin() as tx:

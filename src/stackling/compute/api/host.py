@@ -181,20 +181,24 @@ def _numbers(
 
 
 def _full(req: Request, cloud: Cloud, row: Row, numbers: dict[str, int]) -> dict[str, Any]:
+    """From 2.88 on without the numbers, which are placement's to tell."""
     info = row.info
     service = {
         "id": row.id if since(req, "2.53") else row.number,
         "host": row.hostname,
         "disabled_reason": row.disabled_reason,
     }
-    made = _brief(req, cloud, row) | numbers
+    made = _brief(req, cloud, row)
     made |= {
         "hypervisor_type": info["hypervisor_type"],
         "hypervisor_version": info["hypervisor_version"],
         "host_ip": "127.0.0.1",
     }
+    made["service"] = service
+    if since(req, "2.88"):
+        return made | {"uptime": _uptime(row) if scheduling.alive(row, cloud) else None}
     cpu = info["cpu"] or {}
-    return made | {"cpu_info": cpu if since(req, "2.28") else json.dumps(cpu), "service": service}
+    return made | numbers | {"cpu_info": cpu if since(req, "2.28") else json.dumps(cpu)}
 
 
 class Hypervisors(_Room):

@@ -99,8 +99,12 @@ class InstanceAction:
             found = actions.get(tx, row.id, request_id)
         made = _shown(req, found)
         full = who.can("os_compute_api:os-instance-actions:events")
+        details = since(req, "2.84") and who.can("os_compute_api:os-instance-actions:events:details")
         if full or since(req, "2.51"):
-            made["events"] = [self._event(req, e, row, full) for e in found.events]
+            made["events"] = [
+                self._event(req, e, row, full) | ({"details": e["details"]} if details else {})
+                for e in found.events
+            ]
         resp.media = {"instanceAction": made}
 
     def _event(self, req: Request, event: dict[str, Any], row: Row, full: bool) -> dict[str, Any]:

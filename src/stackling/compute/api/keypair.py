@@ -78,12 +78,17 @@ class Keypairs:
     def on_post(self, req: Request, resp: Response) -> None:
         want = body(req, CreateKeypair, key="keypair")
         name = name_of(want.name)
-        if not since(req, "2.92") and not all(c.isascii() and (c.isalnum() or c in " -_") for c in name):
+        marks = " -_@." if since(req, "2.92") else " -_"
+        if not all(c.isascii() and (c.isalnum() or c in marks) for c in name):
             raise BadRequest("Keypair data is invalid: Keypair name contains unsafe characters")
         kind, user_id = or_none(want.type) or "ssh", or_none(want.user_id) or caller(req).user_id
         caller(req).may("os_compute_api:os-keypairs:create", {"user_id": user_id})
         private, public = None, or_none(want.public_key)
         if not present(public):
+            if since(req, "2.92"):
+                raise BadRequest(
+                    "Invalid input for field/attribute public_key: 'public_key' is a required property; make the key pair yourself"
+                )
             if kind != "ssh":
                 raise BadRequest(
                     "A key pair of type x509 is imported: send public_key with a PEM certificate."

@@ -15,6 +15,7 @@ from stackling.compute.actions.server_plan import NewServer, NicRequest
 from stackling.compute.api.body import (
     DeviceTag,
     Flag,
+    Hostname,
     Items,
     Name,
     Tag,
@@ -114,6 +115,7 @@ class CreateServer(Body, kw_only=True):
     trusted_image_certificates: Annotated[list[Name] | Unset | None, since("2.63")] = UNSET
     host: Annotated[Name | Unset, since("2.74")] = UNSET
     hypervisor_hostname: Annotated[Name | Unset, since("2.74")] = UNSET
+    hostname: Annotated[Hostname | Unset, since("2.90")] = UNSET
 
 
 Hints = dict[str, Any]
@@ -195,6 +197,7 @@ def _wanted(req: Request, request: Any, password: str) -> NewServer:
         access_ip_v4=address_of(sent.access_ip_v4, 4, "accessIPv4"),
         access_ip_v6=address_of(sent.access_ip_v6, 6, "accessIPv6"),
         description=or_none(sent.description),
+        hostname=or_none(sent.hostname),
         tags=list(or_none(sent.tags) or []),
         trusted_certs=or_none(sent.trusted_image_certificates),
     )

@@ -15,6 +15,7 @@ from stackling.base.rest import caller, convert, version
 from stackling.compute.actions import remake as actions
 from stackling.compute.api.body import (
     Flag,
+    Hostname,
     Id,
     Items,
     Name,
@@ -46,6 +47,7 @@ class RebuildServer(Body, kw_only=True):
     key_name: Annotated[Name | Unset | None, from_version("2.54")] = UNSET
     user_data: Annotated[str | Unset | None, from_version("2.57")] = UNSET
     trusted_image_certificates: Annotated[list[Name] | Unset | None, from_version("2.63")] = UNSET
+    hostname: Annotated[Hostname | Unset, from_version("2.90")] = UNSET
 
 
 class RescueServer(Body, kw_only=True):
@@ -99,7 +101,7 @@ def _columns(sent: Any) -> dict[str, Any]:
     for number, attribute in ((4, "access_ip_v4"), (6, "access_ip_v6")):
         if (value := getattr(sent, attribute)) is not UNSET:
             made[attribute] = address_of(value, number, f"accessIPv{number}")
-    for attribute in ("disk_config", "description"):
+    for attribute in ("disk_config", "description", "hostname"):
         if (value := getattr(sent, attribute)) is not UNSET:
             made[attribute] = value
     if sent.user_data is not UNSET:
@@ -112,7 +114,15 @@ def rescue(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> N
     sent = convert(value if value is not None else {}, RescueServer)
     password = or_none(sent.admin_pass) or new_password()
     with cloud.db.begin() as tx:
-        actions.rescue(tx, cloud, caller(req), id, or_none(sent.rescue_image_ref), password)
+        actions.rescue(
+            tx,
+            cloud,
+            caller(req),
+            id,
+            or_none(sent.rescue_image_ref),
+            password,
+            from_volume=since(req, "2.87"),
+        )
     resp.media = {"adminPass": password}
     resp.status = 200
 

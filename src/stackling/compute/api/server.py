@@ -11,7 +11,7 @@ from stackling.base.microversion import since as from_version
 from stackling.base.rest import body, caller
 from stackling.compute.actions import server as actions
 from stackling.compute.api import new_server, server_list
-from stackling.compute.api.body import Name, Unset, address_of, name_of
+from stackling.compute.api.body import Hostname, Name, Unset, address_of, name_of
 from stackling.compute.api.link import paged
 from stackling.compute.api.server_view import Views
 from stackling.compute.api.version import only, since
@@ -23,6 +23,7 @@ class UpdateServer(Body, kw_only=True):
     access_ip_v6: str | Unset = field(name="accessIPv6", default=UNSET)
     disk_config: Literal["AUTO", "MANUAL"] | Unset = field(name="OS-DCF:diskConfig", default=UNSET)
     description: Annotated[Annotated[str, Meta(max_length=255)] | Unset | None, from_version("2.19")] = UNSET
+    hostname: Annotated[Hostname | Unset, from_version("2.90")] = UNSET
 
 
 class _Room:
@@ -76,8 +77,9 @@ class Server(_Room):
             columns["access_ip_v6"] = address_of(want.access_ip_v6, 6, "accessIPv6")
         if want.disk_config is not UNSET:
             columns["disk_config"] = want.disk_config
-        if want.description is not UNSET:
-            columns["description"] = want.description
+        for name in ("description", "hostname"):
+            if (value := getattr(want, name)) is not UNSET:
+                columns[name] = value
         views = Views(req, self.cloud)
         with self.cloud.db.begin() as tx:
             row = actions.update(tx, self.cloud, caller(req), server_id, **columns)

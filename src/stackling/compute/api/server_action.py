@@ -10,7 +10,8 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Tx
 from stackling.base.errors import BadRequest, Conflict, Unavailable, Unsupported
-from stackling.base.microversion import Body, Version
+from stackling.base.microversion import Body, Version, until, wire
+from stackling.base.microversion import since as from_version
 from stackling.base.rest import base_url, caller, convert, json_body, version
 from stackling.compute.actions import interface, server_image, shelf
 from stackling.compute.actions import remake as remakes
@@ -48,7 +49,9 @@ class CreateBackup(Body, kw_only=True):
 
 
 class Unshelve(Body, kw_only=True):
-    availability_zone: Name
+    zone_early: Annotated[Name, until("2.90"), wire("availability_zone")]
+    availability_zone: Annotated[Name | Unset | None, from_version("2.91")] = UNSET
+    host: Annotated[Name | Unset, from_version("2.91")] = UNSET
 
 
 class GroupName(Body, kw_only=True):
@@ -192,11 +195,13 @@ def _create_backup(req: Request, resp: Response, cloud: Cloud, id: str, value: A
 
 
 def _unshelve(req: Request, resp: Response, cloud: Cloud, id: str, value: Any) -> None:
-    zone = None
+    want = shelf.Unshelve()
     if value is not None and since(req, "2.77"):
-        zone = convert(value, Unshelve).availability_zone
+        sent = convert(value, Unshelve, version=version(req))
+        given = [z for z in (sent.zone_early, sent.availability_zone) if z is not UNSET]
+        want = shelf.Unshelve(keep_zone=not given, zone=first(*given), host=or_none(sent.host))
     with cloud.db.begin() as tx:
-        shelf.unshelve(tx, cloud, caller(req), id, zone)
+        shelf.unshelve(tx, cloud, caller(req), id, want)
 
 
 class Verb(Struct, frozen=True):

@@ -1,6 +1,7 @@
 """Lists of servers: filters, sort keys and pages."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -43,6 +44,7 @@ _LIKE: dict[str, tuple[ColumnElement[Any], bool]] = {
     "description": (c.description, False),
     "display_description": (c.description, False),
 }
+_TIMES = {"created_at": c.created_at, "launched_at": c.launched_at, "terminated_at": c.terminated_at}
 # Known words that no server of this cloud differs in, or that upstream accepts and ignores here.
 _IDLE = [
     "auto_disk_config",
@@ -50,7 +52,6 @@ _IDLE = [
     "cell_name",
     "changes-before",
     "changes-since",
-    "created_at",
     "default_ephemeral_device",
     "default_swap_device",
     "deleted",
@@ -60,7 +61,6 @@ _IDLE = [
     "image_ref",
     "instance_type_id",
     "kernel_id",
-    "launched_at",
     "locked_by",
     "memory_mb",
     "name",
@@ -74,13 +74,12 @@ _IDLE = [
     "sort_key",
     "system_metadata",
     "tags",
-    "terminated_at",
     "updated_at",
     "vcpus",
     "vm_mode",
 ]
 _QUERIES = (
-    *_EQUAL, *_LIKE, *_IDLE, "limit", "marker", "all_tenants", "status", "vm_state", "task_state", "power_state", "ip", "ip6", "tenant_id",
+    *_EQUAL, *_LIKE, *_TIMES, *_IDLE, "limit", "marker", "all_tenants", "status", "vm_state", "task_state", "power_state", "ip", "ip6", "tenant_id",
     "metadata", "not-tags", "not-tags-any", "tags-any", "availability_zone", "config_drive", "locked", "launch_index", "progress", "info_cache",
     "metadata", "changes-before",
 )  # fmt: skip
@@ -200,6 +199,10 @@ def _where(tx: Tx, req: Request, cloud: Cloud, who: Caller, everywhere: bool) ->
             where.append(column.in_(values))
     for name, (column, everybody) in _LIKE.items():
         where += [column.regexp_match(pattern.checked(v, name)) for v in given(name, everybody) if v]
+    for name, column in _TIMES.items():
+        for v in given(name, False):
+            where.append(_in_second(column, _moment(v, name)))
+    where += [sa.literal(v == "0") for v in given("progress", False)]  # what each server's view says
     where += _states(req, given)
     if values := given("availability_zone", False):
         zones = aggregate.zones(tx, cloud.config.compute.availability_zone)
@@ -244,8 +247,15 @@ def _life(req: Request, any_filter: bool) -> list[ColumnElement[bool]]:
 
 def _time(req: Request, name: str) -> Any:
     text = one_param(req, name)
-    if text is None:
-        return None
+    return None if text is None else _moment(text, name)
+
+
+def _in_second(column: ColumnElement[Any], moment: datetime) -> ColumnElement[bool]:
+    """Of the very microsecond when one was named, else of that second."""
+    return column.between(moment, moment if moment.microsecond else moment.replace(microsecond=999_999))
+
+
+def _moment(text: str, name: str) -> datetime:
     try:
         return parse(text.replace(" ", "+"))
     except (ValueError, OverflowError):

@@ -167,6 +167,8 @@ class Views:
             made["host_status"] = around.host_states.get(row.host, "UNKNOWN") if row.host else ""
         if self.extended:
             self._extended(made, row, v2_3)
+        elif self.since(90):
+            made["OS-EXT-SRV-ATTR:hostname"] = row.hostname
 
     def _extended(self, made: dict[str, Any], row: Row, v2_3: bool) -> None:
         made["OS-EXT-SRV-ATTR:host"] = made["OS-EXT-SRV-ATTR:hypervisor_hostname"] = row.host

@@ -12,7 +12,7 @@ from stackling.base.rest import base_url, version
 SPOKEN = Microversions(
     word="compute",
     lowest=Version(2, 1),
-    highest=Version(2, 79),
+    highest=Version(2, 92),
     legacy="X-OpenStack-Nova-API-Version",
 )
 

@@ -12,7 +12,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from stackling.compute.driver import (
     Disk,
@@ -87,6 +87,8 @@ def domain_xml(domain: Domain, files: Files, accel: Literal["kvm", "tcg"], bridg
     for local in domain.local_disks:
         devices.append(_local_disk(local, files.local[local.device]))
     for disk in domain.disks:
+        if files.rescue is not None and disk.device == domain.root_device:
+            disk = structs.replace(disk, device=RESCUED_DEVICE)
         devices.append(disk_element(disk))
     if files.config_drive is not None:
         devices.append(_config_drive(files.config_drive))

@@ -108,8 +108,8 @@ class FakeHypervisor:
             return {id: machine.domain for id, machine in self._machines.items()}
 
     def used_images(self) -> list[str]:
-        """The image of each domain that has one."""
-        return [d.image.id for d in self.domains.values() if d.image is not None]
+        """The images that each domain stands on."""
+        return [i.id for d in self.domains.values() for i in (d.image, d.rescue) if i is not None]
 
     def lose_reply(self, times: int = 1) -> None:
         """The next calls that change something do it, and then their reply is lost."""

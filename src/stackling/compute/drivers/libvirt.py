@@ -326,7 +326,7 @@ class LibvirtHypervisor:
             raise HostUnavailable(f"{step}: {error}") from error
 
     def _used_images(self) -> list[str]:
-        return [domain.image.id for domain in self._files.descriptions() if domain.image]
+        return [i.id for d in self._files.descriptions() for i in (d.image, d.rescue) if i is not None]
 
     def _find(self, id: str) -> libvirt.virDomain | None:
         try:
