@@ -175,10 +175,29 @@ def test_a_killed_supervisor_takes_its_workers_along_and_up_starts_anew(newcomer
     assert "all parts" in newcomer.says("status", "--fake")
 
 
-def test_what_needs_a_running_cloud_says_so(newcomer: Operator) -> None:
-    assert "start it with `stackling up`" in newcomer.trouble("status", "--fake")
-    assert "start the cloud" in newcomer.trouble("env", "--fake")
-    assert "not running" in newcomer.says("doctor", "--fake")
+def test_what_needs_a_running_cloud_says_so(newcomer: Operator, tmp_path: Path) -> None:
+    assert "start it with `stackling up --fake`" in newcomer.trouble("status", "--fake")
+    assert "start the cloud with `stackling up --fake`" in newcomer.trouble("env", "--fake")
+    assert "start it with `stackling up --fake`" in newcomer.says("doctor", "--fake")
+    file = tmp_path / "my cloud.toml"
+    file.write_text("")
+    said = newcomer.trouble("status", "--fake", "--config", str(file))
+    assert f"`stackling up --fake --config '{file}'`" in said
+    file.unlink()
+
+
+def test_a_cloud_is_found_where_it_was_started(newcomer: Operator) -> None:
+    """Its port, and what else the environment told `up` alone, needn't be told again."""
+    said = newcomer.says("up", "--fake")
+    assert "stop it:     stackling down --fake" in said
+    here = f"http://127.0.0.1:{newcomer.port}"
+    del newcomer.environ["STACKLING_API_PORT"]
+    assert f"OS_AUTH_URL={here}/identity/v3" in newcomer.says("env", "--fake")
+    assert json.loads(newcomer.says("env", "--fake", "--format", "json"))["OS_AUTH_URL"].startswith(here)
+    assert here in newcomer.says("status", "--fake")
+    assert here in newcomer.says("up", "--fake")
+    newcomer.says("down", "--fake")
+    assert here not in newcomer.says("env", "--fake"), "where the next one will be"
 
 
 def test_programs_of_sbin_are_found_where_the_path_lacks_them(newcomer: Operator) -> None:

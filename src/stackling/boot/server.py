@@ -23,14 +23,8 @@ from granian.constants import Interfaces
 from stackling.base import log
 from stackling.base.config import Config, ConfigError
 from stackling.boot import supervisor
+from stackling.boot.start import START, Start
 from stackling.boot.supervisor import Supervisor
-
-
-class Start(msgspec.Struct):
-    """What `stackling up` hands to the server, in a file for root's eyes only."""
-
-    config: Config
-    fake: bool
 
 
 def command(config: Config, *, fake: bool) -> list[str]:
@@ -38,7 +32,7 @@ def command(config: Config, *, fake: bool) -> list[str]:
     for made, mode in directories(config):
         made.mkdir(parents=True, exist_ok=True)
         made.chmod(mode)
-    start = Path(config.paths.run_dir) / "start.json"
+    start = Path(config.paths.run_dir) / START
     start.touch(mode=0o600)
     start.write_bytes(msgspec.json.encode(Start(config, fake)))
     return [sys.executable, "-m", "stackling.boot.server", str(start)]

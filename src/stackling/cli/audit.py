@@ -26,7 +26,7 @@ Outcome = Annotated[str | None, Parameter(help="Only success or failure.")]
 
 def _events(setting: Setting | None, **filters: str | None) -> Iterator[dict[str, Any]]:
     asked = urlencode({k: v for k, v in filters.items() if v is not None} | {"limit": "1000"})
-    for page in pages((setting or Setting()).config, f"/stackling/v1/audit?{asked}"):
+    for page in pages(setting or Setting(), f"/stackling/v1/audit?{asked}"):
         yield from page["events"]
 
 

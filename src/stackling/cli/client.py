@@ -10,21 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stackling.base.config import Config
 from stackling.boot import credentials
-from stackling.cli.setting import Trouble, running
+from stackling.cli.setting import Setting, Trouble, running
 
 _SECONDS = 60
 
 
-def ask(config: Config, method: str, path: str) -> Any:
+def ask(setting: Setting, method: str, path: str) -> Any:
     """The JSON answer to one request with the administrator's token. Raises Trouble when there is none."""
-    return Administrator(config).ask(method, path)
+    return Administrator(setting).ask(method, path)
 
 
-def pages(config: Config, path: str) -> Iterator[Any]:
+def pages(setting: Setting, path: str) -> Iterator[Any]:
     """The JSON answers of a list in pages, from the one at `path` on. Raises Trouble as `ask` does."""
-    administrator = Administrator(config)
+    administrator = Administrator(setting)
     while path:
         answer = administrator.ask("GET", path)
         yield answer
@@ -35,11 +34,11 @@ def pages(config: Config, path: str) -> Iterator[Any]:
 class Administrator:
     """The administrator, logged in. Raises Trouble when the cloud is not running or says no."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, setting: Setting) -> None:
+        self.config = config = setting.in_force
         self._token = ""
         if running(config) is None:
-            raise Trouble("the cloud is not running; start it with `stackling up`")
+            raise Trouble(f"the cloud is not running; start it with `{setting.command('up')}`")
         try:
             values = credentials.admin(config)
         except OSError as e:

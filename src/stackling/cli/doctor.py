@@ -32,7 +32,7 @@ def doctor(
     silent = ""
     if up:
         try:
-            cloud = ask(config, "POST" if fix else "GET", "/stackling/v1/findings")["findings"]
+            cloud = ask(setting, "POST" if fix else "GET", "/stackling/v1/findings")["findings"]
         except Trouble as e:
             silent = str(e)
     bad = (
@@ -62,7 +62,7 @@ def doctor(
         console.print(f"[red]error[/red]   API: {silent}")
     elif not up:
         console.print(
-            "[cyan]note[/cyan]    the cloud is not running, so nothing was compared; start it with `stackling up`"
+            f"[cyan]note[/cyan]    the cloud is not running, so nothing was compared; start it with `{setting.command('up')}`"
         )
     elif not cloud:
         console.print("[green]ok[/green]      the database, the hypervisors, OVN and the volumes agree")

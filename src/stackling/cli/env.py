@@ -14,10 +14,11 @@ def env(
     format: Annotated[Literal["openrc", "clouds.yaml", "json"], Parameter(help="What to print.")] = "openrc",
     setting: Setting | None = None,
 ) -> int:
-    """Print the administrator's credentials. Use it as: eval "$(stackling env)"."""
-    config = (setting or Setting()).config
+    """Print the administrator's credentials. Use it as: eval "$(stackling env)" (with --fake for a fake cloud)."""
+    setting = setting or Setting()
+    config = setting.in_force
     if not (Path(config.paths.config_dir) / "admin-password").exists():
-        raise Trouble("there are no credentials yet; start the cloud with `stackling up`")
+        raise Trouble(f"there are no credentials yet; start the cloud with `{setting.command('up')}`")
     try:
         values = credentials.admin(config)
     except PermissionError as e:

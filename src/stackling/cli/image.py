@@ -53,7 +53,7 @@ def build(
         return _build_here(wanted, output, setting or Setting())
     from stackling.image.builder import recipe as recipes
 
-    cloud = Administrator((setting or Setting()).config)
+    cloud = Administrator(setting or Setting())
     order = {
         "recipe": recipe if recipe in recipes.shipped() else recipes.plain(wanted),
         "visibility": visibility,
@@ -161,7 +161,7 @@ def cloudify(
     source = Path(image)
     cloud = None
     if not source.is_file() or output is None:
-        cloud = Administrator(chosen.config)
+        cloud = Administrator(chosen)
     place = Path(chosen.config.paths.state_dir) / "builds" / "cloudify"
     work, accel = _work(chosen, place)
     work.directory.mkdir(parents=True, exist_ok=True)

@@ -81,11 +81,11 @@ def check(
     """
     if (project is not None) + (domain is not None) + system != 1:
         raise Trouble("name one scope: --project, --domain or --system")
-    config = (setting or Setting()).config
-    policy = _load(config)
+    setting = setting or Setting()
+    policy = _load(setting.config)
     if rule not in policy.rules:
         raise Trouble(f"there is no rule {rule!r}; `stackling policy list` prints all")
-    caller = _caller(config, policy, user, user_domain, project, domain)
+    caller = _caller(setting, policy, user, user_domain, project, domain)
     aim = {"project_id": caller.project_id, "tenant_id": caller.project_id, "user_id": caller.user_id}
     aim = {**aim, **_target(target or [])}
 
@@ -124,23 +124,25 @@ def _target(given: list[str]) -> dict[str, str]:
 
 
 def _caller(
-    config: Config, policy: Any, user: str, user_domain: str, project: str | None, domain: str | None
+    setting: Setting, policy: Any, user: str, user_domain: str, project: str | None, domain: str | None
 ) -> Any:
     """Who a token of that user and scope would stand for."""
     from stackling.base.context import Caller
 
-    who = _find(config, "user", user, domain_id=user_domain)
+    who = _find(setting, "user", user, domain_id=user_domain)
     query = {"user.id": who["id"], "effective": "", "include_names": ""}
     inside = outside = None
     if project is not None:
-        inside = _find(config, "project", project, domain_id=user_domain)
+        inside = _find(setting, "project", project, domain_id=user_domain)
         query["scope.project.id"] = inside["id"]
     elif domain is not None:
-        outside = _find(config, "domain", domain)
+        outside = _find(setting, "domain", domain)
         query["scope.domain.id"] = outside["id"]
     else:
         query["scope.system"] = "all"
-    found = client.ask(config, "GET", f"/identity/v3/role_assignments?{urlencode(query)}")["role_assignments"]
+    found = client.ask(setting, "GET", f"/identity/v3/role_assignments?{urlencode(query)}")[
+        "role_assignments"
+    ]
     return Caller(
         policy=policy,
         user_id=who["id"],
@@ -154,13 +156,13 @@ def _caller(
     )
 
 
-def _find(config: Config, noun: str, name: str, **narrow: str) -> Any:
+def _find(setting: Setting, noun: str, name: str, **narrow: str) -> Any:
     """A user, project or domain by name or id."""
     at = f"/identity/v3/{noun}s"
-    found = client.ask(config, "GET", f"{at}?{urlencode({'name': name, **narrow})}")[f"{noun}s"]
+    found = client.ask(setting, "GET", f"{at}?{urlencode({'name': name, **narrow})}")[f"{noun}s"]
     if found:
         return found[0]
     try:
-        return client.ask(config, "GET", f"{at}/{quote(name, safe='')}")[noun]
+        return client.ask(setting, "GET", f"{at}/{quote(name, safe='')}")[noun]
     except Trouble:
         raise Trouble(f"there is no {noun} {name!r}") from None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from cyclopts import Parameter
 
 from stackling.base import config as configuration
 from stackling.base.config import Config, Paths
+from stackling.boot.start import START, Start
 
 
 class Trouble(Exception):
@@ -58,6 +60,25 @@ class Setting:
     @property
     def config(self) -> Config:
         return self.load()[0]
+
+    @property
+    def in_force(self) -> Config:
+        """The configuration that the running cloud was started with: the environment may be another by now.
+
+        That of this command where none runs, or where somebody else started it.
+        """
+        config = self.config
+        if running(config) is None:
+            return config
+        try:
+            return msgspec.json.decode((Path(config.paths.run_dir) / START).read_bytes(), type=Start).config
+        except (OSError, msgspec.DecodeError):
+            return config
+
+    def command(self, name: str) -> str:
+        """What to type for another command about the same cloud."""
+        named = ["--config", shlex.quote(str(self.config_file))] if self.config_file else []
+        return " ".join(["stackling", name, *(["--fake"] if self.fake else []), *named])
 
 
 def fake_home() -> Path:

@@ -16,7 +16,7 @@ def status(
     setting: Setting | None = None,
 ) -> int:
     """Show every part of the cloud: version, health, address, memory. Exit status 1 when one isn't healthy."""
-    parts: list[dict[str, Any]] = ask((setting or Setting()).config, "GET", "/stackling/v1/status")["parts"]
+    parts: list[dict[str, Any]] = ask(setting or Setting(), "GET", "/stackling/v1/status")["parts"]
     if json:
         show({"parts": parts})
     else:

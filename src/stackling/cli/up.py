@@ -32,9 +32,10 @@ def up(
     config = setting.config
     pid = running(config)
     if pid:
+        config = setting.in_force
         _await(config, pid, None)
         print(f"Stackling is up already (process {pid}): {config.base_url}")
-        return _await_parts(config)
+        return _await_parts(setting)
     _check(config, fake=setting.fake)
     # glibc gives each thread a heap of its own and keeps what it freed; two heaps hold half as much and are fast enough.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
@@ -59,11 +60,11 @@ def up(
         f"  try:         export OS_CLIENT_CONFIG_FILE={config.paths.config_dir}/clouds.yaml OS_CLOUD=stackling; openstack catalog list"
     )
     print(f"  log:         {log}")
-    print(f"  stop it:     stackling down{' --fake' if setting.fake else ''}")
-    return _await_parts(config)
+    print(f"  stop it:     {setting.command('down')}")
+    return _await_parts(setting)
 
 
-def _await_parts(config: Config, within: float = 40.0) -> int:
+def _await_parts(setting: Setting, within: float = 40.0) -> int:
     """Return the exit status: 0 when all parts are healthy, 1 with what is wrong when they don't become so."""
     from stackling.cli.client import ask
 
@@ -72,7 +73,7 @@ def _await_parts(config: Config, within: float = 40.0) -> int:
         try:
             ill = [
                 f"{part['name']}: {part['why']}"
-                for part in ask(config, "GET", "/stackling/v1/status")["parts"]
+                for part in ask(setting, "GET", "/stackling/v1/status")["parts"]
                 if not part["healthy"]
             ]
         except Trouble as e:
