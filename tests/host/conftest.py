@@ -92,7 +92,7 @@ class Inside:
         )
 
     def end(self) -> None:
-        self.process.kill()  # unshare --kill-child: everything inside dies with it
+        self.process.kill()  # everything inside dies with it
         self.process.wait()
         self.stream.close()
         self.said.close()
