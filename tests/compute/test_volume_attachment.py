@@ -150,3 +150,38 @@ def test_a_volume_that_cannot_be_made_is_told_in_the_fault(cloud: Bed, alice: Us
     assert shown["status"] == "ERROR"
     assert "volume" in shown["fault"]["message"]
     assert cloud.admin.get(f"/placement/allocations/{made}").json["allocations"] == {}
+
+
+def test_a_server_knows_that_its_volume_was_extended(cloud: Bed, alice: User) -> None:
+    vol, other = volume(cloud, alice, size=2), volume(cloud, alice)
+    id = boot(cloud, alice)["id"]
+    alice.post(f"{V}/servers/{id}/os-volume_attachments", {"volumeAttachment": {"volumeId": vol}})
+    cloud.settle()
+
+    def extend(volume_id: str, size: int) -> None:
+        got = alice.post(
+            f"/volume/v3/volumes/{volume_id}/action",
+            {"os-extend": {"new_size": size}},
+            headers={"OpenStack-API-Version": "volume 3.42"},
+        )
+        assert got.status == 202, got
+        cloud.settle()
+
+    def extended() -> list[dict[str, Any]]:
+        listed = alice.get(f"{V}/servers/{id}/os-instance-actions").json["instanceActions"]
+        return [a for a in listed if a["action"] == "extend_volume"]
+
+    assert extended() == [], "attaching it is not extending it"
+    extend(vol, 3)
+    extend(other, 3)
+    assert state(alice, vol) == "in-use"
+    assert len(extended()) == 1
+    shown = cloud.admin.get(f"{V}/servers/{id}/os-instance-actions/{extended()[0]['request_id']}")
+    event = shown.json["instanceAction"]["events"][0]
+    assert (event["event"], event["result"]) == ("compute_extend_volume", "Success")
+    assert event["finish_time"]
+    act(alice, id, "os-stop")
+    cloud.settle()
+    extend(vol, 4)
+    cloud.turn(60)
+    assert len({a["request_id"] for a in extended()}) == 2

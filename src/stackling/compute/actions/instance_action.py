@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 
+from stackling.base import ids
 from stackling.base.clock import bare_micros
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
@@ -29,6 +30,7 @@ _EVENTS = {
     "createImage": "compute_snapshot_instance",
     "attach_volume": "compute_attach_volume",
     "detach_volume": "compute_detach_volume",
+    "extend_volume": "compute_extend_volume",
     "attach_interface": "compute_attach_interface",
     "detach_interface": "compute_detach_interface",
 }
@@ -47,7 +49,7 @@ def record(tx: Tx, cloud: Cloud, caller: Caller | None, server_id: str, action: 
     }
     values = {
         "server_id": server_id,
-        "request_id": caller.request_id if caller and caller.request_id else f"req-{server_id}",
+        "request_id": caller.request_id if caller and caller.request_id else f"req-{ids.uuid4()}",
         "action": action,
         "user_id": caller.user_id if caller else None,
         "project_id": caller.project_id if caller else None,

@@ -31,7 +31,7 @@ block_device = Table(
     Column("attachment_id", String(36)),
     Column("boot_index", Integer),
     Column("device", String(64)),
-    Column("size_gib", Integer),  # of local disks; swap is in MiB
+    Column("size_gib", Integer),  # of local disks, swap's in MiB; of a volume as the server last saw it
     Column("guest_format", String(32)),
     Column("delete_on_termination", Boolean, nullable=False),
     Column("tag", String(60)),

@@ -8,6 +8,7 @@ from msgspec import Struct
 from stackling.base.cloud import Cloud
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, NotFound
+from stackling.compute.actions import instance_action
 from stackling.compute.driver import Domain
 from stackling.compute.state import aggregate, block_device, nic
 from stackling.compute.state.block_device import Attached
@@ -31,6 +32,7 @@ class Holdings(Struct):
     zone: str
     backends: dict[str, str]  # volume id → the backend's host
     shared: set[str]  # ids of volumes that several servers may have
+    sizes: dict[str, int | None]  # volume id → its size in GiB now
 
     @property
     def wanted_plugs(self) -> list[Plug]:
@@ -59,11 +61,12 @@ class Holdings(Struct):
 
 
 def of(tx: Tx, cloud: Cloud, row: Row) -> Holdings:
-    devices, backends, shared = [], {}, set()
+    devices, backends, shared, sizes = [], {}, set(), {}
     for device in block_device.of(tx, row.id):
         if device.volume_id:
             try:
                 backends[device.volume_id] = attachments.backend_of(tx, device.volume_id)
+                sizes[device.volume_id] = attachments.size_of(tx, device.volume_id)
                 if attachments.is_shared(tx, device.volume_id):
                     shared.add(device.volume_id)
             except (NotFound, BadRequest):
@@ -77,6 +80,7 @@ def of(tx: Tx, cloud: Cloud, row: Row) -> Holdings:
         zone=aggregate.zones(tx, cloud.config.compute.availability_zone).of(row.host),
         backends=backends,
         shared=shared,
+        sizes=sizes,
     )
 
 
@@ -101,6 +105,14 @@ def describe(cloud: Cloud, row: Row, held: Holdings, *, running: bool = True) ->
 def settle(tx: Tx, cloud: Cloud, row: Row, held: Holdings) -> None:
     """The host has done what `held` asked: attachments are complete, what was taken off is given back."""
     table = block_device.block_device
+    for device in held.devices:
+        size = held.sizes.get(device.volume_id)
+        if size is None or size == device.size_gib:
+            continue
+        tx.execute(sa.update(table).where(table.c.id == device.id).values(size_gib=size))
+        if device.state == Attached.ATTACHED and size > (device.size_gib or size):
+            instance_action.record(tx, cloud, None, row.id, "extend_volume")
+            instance_action.finish(tx, cloud, row.id, row.host, "extend_volume")
     for device in held.attaching:
         attachments.complete(tx, cloud, device.attachment_id, host=row.host, device=f"/dev/{device.device}")
         tx.execute(sa.update(table).where(table.c.id == device.id).values(state=Attached.ATTACHED))

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from stackling.base import ids
+from stackling.base import ids, jobs
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
@@ -78,6 +78,21 @@ def backend_of(tx: Tx, volume_id: str) -> str:
     if row.host is None:
         raise BadRequest(f"Volume {volume_id} is not on any host yet: its status is {row.state}.")
     return str(row.host)
+
+
+def size_of(tx: Tx, volume_id: str) -> int | None:
+    """The volume's size in GiB; None when there is none."""
+    row = volumes.found(tx, volume_id)
+    return None if row is None else int(row.size)
+
+
+def wake_servers(tx: Tx, cloud: Cloud, volume_id: str) -> None:
+    """Have the servers that use a volume look at it."""
+    using = sa.select(attachment.c.server_id).where(
+        attachment.c.volume_id == volume_id, attachment.c.by_compute, attachment.c.server_id.isnot(None)
+    )
+    for server_id in tx.execute(using).scalars():
+        jobs.wake(tx, "compute.server", server_id, now=cloud.clock.now())
 
 
 def is_shared(tx: Tx, volume_id: str) -> bool:

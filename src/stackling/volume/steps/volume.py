@@ -118,7 +118,12 @@ def extend(row: Row, cloud: Cloud) -> Outcome:
     """Grow it where it is, also under a running guest."""
     with asking():
         cloud.driver(Backend, row.host).extend(row.id, row.wanted_size)
-    return settle(State.AVAILABLE, then=lambda tx: attachment.settle(tx, cloud, row.id), size=row.wanted_size)
+
+    def then(tx: Tx) -> None:
+        attachment.settle(tx, cloud, row.id)
+        attachment.wake_servers(tx, cloud, row.id)
+
+    return settle(State.AVAILABLE, then=then, size=row.wanted_size)
 
 
 @machine.step(State.RETYPING, within=COPY)
