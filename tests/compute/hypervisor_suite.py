@@ -93,6 +93,21 @@ class HypervisorSuite:
             assert host.power(domain.id) is None
         assert domain.id not in host.observe()
 
+    def test_a_domain_is_measured(self, rig: Rig) -> None:
+        host, disk, nic = rig.hypervisor, rig.disk("vdb"), rig.nic()
+        domain = msgspec.structs.replace(rig.domain(), disks=(disk,), nics=(nic,))
+        host.ensure(domain)
+        found = host.diagnostics(domain.id)
+        assert found.power is Power.ON
+        assert sorted(found.cpu_times) == list(range(domain.vcpus))
+        assert found.memory_kib == domain.memory_mib * 1024 >= found.memory_used_kib > 0
+        assert "vdb" in {d.device for d in found.disks}
+        assert [n.mac for n in found.nics] == [nic.mac]
+        host.power_off(domain.id)
+        with pytest.raises(DomainMissing):
+            host.diagnostics(domain.id)
+        host.remove(domain.id)
+
     def test_a_domain_can_exist_without_running(self, rig: Rig) -> None:
         host = rig.hypervisor
         domain = msgspec.structs.replace(rig.domain(), running=False)
@@ -114,6 +129,8 @@ class HypervisorSuite:
             rig.hypervisor.reset(id)
         with pytest.raises(DomainMissing):
             rig.hypervisor.console_log(id)
+        with pytest.raises(DomainMissing):
+            rig.hypervisor.diagnostics(id)
         with pytest.raises(DomainMissing):
             rig.hypervisor.resize_disk(id, str(uuid.uuid4()), 2)
 

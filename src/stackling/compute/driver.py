@@ -157,6 +157,43 @@ class Observed(Struct, frozen=True, kw_only=True):
     stopped: Stopped | None = None
 
 
+class DiskUse(Struct, frozen=True, kw_only=True):
+    """What went through a disk since the domain started. `device` is its name in the guest."""
+
+    device: str
+    read_requests: int = 0
+    read_bytes: int = 0
+    write_requests: int = 0
+    write_bytes: int = 0
+    errors: int = 0
+
+
+class NicUse(Struct, frozen=True, kw_only=True):
+    """What went through a NIC, as the guest sees it: received and sent. None: the host can't tell."""
+
+    device: str
+    mac: str
+    rx_octets: int | None = None
+    rx_packets: int | None = None
+    rx_errors: int | None = None
+    rx_drop: int | None = None
+    tx_octets: int | None = None
+    tx_packets: int | None = None
+    tx_errors: int | None = None
+    tx_drop: int | None = None
+
+
+class Diagnostics(Struct, frozen=True, kw_only=True):
+    """What a domain uses. `cpu_times` in nanoseconds by the number of the vCPU, memory in KiB."""
+
+    power: Power
+    cpu_times: dict[int, int]
+    memory_kib: int
+    memory_used_kib: int
+    disks: tuple[DiskUse, ...] = ()
+    nics: tuple[NicUse, ...] = ()
+
+
 class Change(Struct, frozen=True, kw_only=True):
     """A domain's power changed; None: it went away."""
 
@@ -246,6 +283,9 @@ class Hypervisor(Protocol):
 
     def console_log(self, id: str, lines: int | None = None) -> str:
         """The last `lines` lines of the serial console (at most 100 KiB), also when off. DomainMissing: none."""
+
+    def diagnostics(self, id: str) -> Diagnostics:
+        """What the domain uses now. DomainMissing: it does not run."""
 
     def password(self, id: str) -> str:
         """The encrypted password that the guest posted to the metadata service; "" for none."""

@@ -9,6 +9,7 @@ from stackling.base.rest import Service
 from stackling.compute.api import (
     aggregate,
     attachment,
+    diagnostics,
     extension,
     flavor,
     floating_ip,
@@ -99,6 +100,7 @@ def _routes(cloud: Cloud) -> Iterable[tuple[str, object]]:
     yield "/servers/{server_id}/action", server_action.Action(cloud)
     yield "/servers/{server_id}/remote-consoles", server_action.RemoteConsoles(cloud)
     yield "/servers/{server_id}/topology", server.Topology(cloud)
+    yield "/servers/{server_id}/diagnostics", diagnostics.Diagnostics(cloud)
     yield "/servers/{server_id}/metadata", metadata.Metadata(cloud)
     yield "/servers/{server_id}/metadata/{key}", metadata.MetadataItem(cloud)
     yield "/servers/{server_id}/tags", metadata.Tags(cloud)

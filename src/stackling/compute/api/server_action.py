@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Tx
-from stackling.base.errors import BadRequest, Conflict, Unavailable, Unsupported
+from stackling.base.errors import BadRequest, Unsupported
 from stackling.base.microversion import Body, Version, until, wire
 from stackling.base.microversion import since as from_version
 from stackling.base.rest import base_url, caller, convert, json_body, version
@@ -18,8 +18,8 @@ from stackling.compute.actions import remake as remakes
 from stackling.compute.actions import server as actions
 from stackling.compute.api import floating_ip, remake
 from stackling.compute.api.body import Items, Name, Unset, Whole, first, name_of, or_none, present, whole
+from stackling.compute.api.host_fact import asking
 from stackling.compute.api.version import only, since
-from stackling.compute.driver import DomainMissing, HostUnavailable, Hypervisor
 
 Act = Callable[[Request, Response, Cloud, str, Any], None]
 
@@ -152,14 +152,8 @@ def _console_output(req: Request, resp: Response, cloud: Cloud, id: str, value: 
         raise BadRequest("Invalid input for field/attribute length: it is -1 or more")
     with cloud.db.read() as tx:
         row = actions.get(tx, caller(req), id, "os_compute_api:os-console-output")
-    if row.host is None:
-        raise Conflict(f"Instance {row.id} is not ready: it has no host.")
-    try:
-        text = cloud.driver(Hypervisor, row.host).console_log(row.id, None if lines == -1 else lines)
-    except DomainMissing:
-        raise Conflict(f"Instance {row.id} is not ready") from None
-    except HostUnavailable as e:
-        raise Unavailable(f"The console log is on host {row.host}, which does not answer: {e}") from None
+    with asking(cloud, row, "console log") as host:
+        text = host.console_log(row.id, None if lines == -1 else lines)
     # What XML (and some terminals) can't show is left out, as upstream does.
     resp.media = {"output": "".join(ch for ch in text if ch in "\t\n\r" or ch >= " ")}
     resp.status = 200

@@ -13,13 +13,16 @@ import msgspec
 from stackling.compute.driver import (
     Changes,
     DeviceBusy,
+    Diagnostics,
     Disk,
+    DiskUse,
     Domain,
     DomainFailed,
     DomainMissing,
     HostInfo,
     HostUnavailable,
     Nic,
+    NicUse,
     NotReady,
     Observed,
     Power,
@@ -27,10 +30,13 @@ from stackling.compute.driver import (
     Watcher,
     check_id,
     last_lines,
+    tap_name,
 )
 from stackling.compute.drivers.feed import Feed
 from stackling.image.cache import ImageRef
 from stackling.image.export import FakeExports
+
+_COUNTERS = [name for name in NicUse.__struct_fields__ if name.startswith(("rx_", "tx_"))]
 
 PortHook = Callable[[str], None]
 
@@ -255,6 +261,27 @@ class FakeHypervisor:
             if machine is None:
                 raise DomainMissing(f"No domain {id} on {self.capacity.hostname}")
             return last_lines(machine.log, lines)
+
+    def diagnostics(self, id: str) -> Diagnostics:
+        """Nothing runs, so nothing was used but memory."""
+        with self._call("diagnostics", changes=False):
+            machine = self._running(id)
+            domain, kib = machine.domain, machine.domain.memory_mib * 1024
+            own = [domain.root_device] if domain.image is not None else []
+            devices = (
+                own + [d.device for d in domain.local_disks] + [d.device for d in machine.disks.values()]
+            )
+            return Diagnostics(
+                power=machine.power,
+                cpu_times=dict.fromkeys(range(domain.vcpus), 0),
+                memory_kib=kib,
+                memory_used_kib=kib,
+                disks=tuple(DiskUse(device=device) for device in devices),
+                nics=tuple(
+                    NicUse(device=tap_name(nic.port_id), mac=nic.mac, **dict.fromkeys(_COUNTERS, 0))
+                    for nic in machine.nics.values()
+                ),
+            )
 
     def password(self, id: str) -> str:
         with self._call("password", changes=False):

@@ -27,6 +27,7 @@ import structlog
 from stackling.base.background import Background
 from stackling.compute.driver import (
     Changes,
+    Diagnostics,
     Domain,
     DomainFailed,
     DomainMissing,
@@ -53,7 +54,15 @@ from stackling.compute.drivers.domain_xml import (
 from stackling.compute.drivers.feed import Feed
 from stackling.compute.drivers.instance_files import GIB, InstanceFiles
 from stackling.compute.drivers.libvirt_connection import LibvirtConnection
-from stackling.compute.drivers.libvirt_devices import POLL_SECONDS, copy_disk, plug, unless_so_already, unplug
+from stackling.compute.drivers.libvirt_devices import (
+    POLL_SECONDS,
+    copy_disk,
+    disk_use,
+    nic_use,
+    plug,
+    unless_so_already,
+    unplug,
+)
 from stackling.image.cache import ImageCache, ImageDamaged, ImageRef
 from stackling.image.export import ExportedFiles
 
@@ -177,6 +186,19 @@ class LibvirtHypervisor:
         if text is None:
             raise DomainMissing(f"No console of domain {id} on {self._hostname}: it was never started here")
         return last_lines(text, lines)
+
+    def diagnostics(self, id: str) -> Diagnostics:
+        with self._asking(f"Measuring domain {check_id(id)}"):
+            found = self._running(id)
+            memory, used = found.info()[1:3]
+            return Diagnostics(
+                power=_POWER.get(found.state()[0], Power.OFF),
+                cpu_times={number: time for number, _, time, *_ in found.vcpus()[0]},
+                memory_kib=memory,
+                memory_used_kib=used,
+                disks=disk_use(found),
+                nics=nic_use(found),
+            )
 
     def password(self, id: str) -> str:
         try:

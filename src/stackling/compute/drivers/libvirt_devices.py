@@ -1,4 +1,4 @@
-"""What is done to the devices of a running domain: plugging, unplugging, copying a disk."""
+"""What is done to the devices of a running domain: plugging, unplugging, measuring, copying a disk."""
 
 from __future__ import annotations
 
@@ -11,13 +11,48 @@ from pathlib import Path
 import libvirt
 import structlog
 
-from stackling.compute.driver import DeviceBusy, DomainFailed
+from stackling.compute.driver import DeviceBusy, DiskUse, DomainFailed, NicUse
 from stackling.compute.drivers.domain_xml import Devices, devices_of, target_of
 
 log = structlog.get_logger(__name__)
 
 UNPLUG_SECONDS = 3.0
 POLL_SECONDS = 0.05
+
+
+def disk_use(found: libvirt.virDomain) -> tuple[DiskUse, ...]:
+    """What went through each disk of the running domain."""
+    made = []
+    for element in ET.fromstring(found.XMLDesc(0)).iterfind("./devices/disk"):
+        device = target_of(element)
+        read_requests, read_bytes, write_requests, write_bytes, errors = found.blockStats(device)
+        made.append(
+            DiskUse(
+                device=device,
+                read_requests=read_requests,
+                read_bytes=read_bytes,
+                write_requests=write_requests,
+                write_bytes=write_bytes,
+                errors=max(0, errors),  # -1: QEMU does not count them
+            )
+        )
+    return tuple(made)
+
+
+def nic_use(found: libvirt.virDomain) -> tuple[NicUse, ...]:
+    """What went through each NIC of the running domain."""
+    made = []
+    for element in ET.fromstring(found.XMLDesc(0)).iterfind("./devices/interface"):
+        device, mac = target_of(element), element.find("mac")
+        address = "" if mac is None else mac.get("address", "")
+        try:
+            counted = [n if n >= 0 else None for n in found.interfaceStats(device)]
+        except libvirt.libvirtError as error:
+            log.info("domain.interface_stats", device=device, error=str(error))
+            counted = [None] * 8
+        names = [f"{way}_{what}" for way in ("rx", "tx") for what in ("octets", "packets", "errors", "drop")]
+        made.append(NicUse(device=device, mac=address, **dict(zip(names, counted, strict=True))))
+    return tuple(made)
 
 
 def plug(found: libvirt.virDomain, element: ET.Element) -> None:
