@@ -1,22 +1,9 @@
 """What changed from microversion 2.80 on changes just there."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from tests.compute.bed import V, act, at, boot, image, show
 from tests.compute.test_shelf import shelved
 from tests.compute.test_volume_attachment import volume
 from tests.conftest import Bed, User
-
-
-@pytest.fixture
-def pair(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> Iterator[Bed]:
-    """A cloud with two hosts."""
-    bed = Bed(database_url, tmp_path, twice="twice" in request.node.name, hosts=("n1", "n2"))
-    yield bed
-    bed.close()
 
 
 def from_volume(cloud: Bed, user: User, **more: str) -> str:

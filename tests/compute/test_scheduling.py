@@ -1,20 +1,9 @@
 """Which host a server gets."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.compute.bed import V, at, boot, show
 from tests.conftest import Bed
-
-
-@pytest.fixture
-def pair(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> Iterator[Bed]:
-    """A cloud with two hosts."""
-    bed = Bed(database_url, tmp_path, twice="twice" in request.node.name, hosts=("n1", "n2"))
-    yield bed
-    bed.close()
 
 
 def host_of(bed: Bed, id: str) -> str:
