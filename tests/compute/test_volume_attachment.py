@@ -176,6 +176,7 @@ def test_a_server_knows_that_its_volume_was_extended(cloud: Bed, alice: User) ->
     extend(other, 3)
     assert state(alice, vol) == "in-use"
     assert len(extended()) == 1
+    assert (extended()[0]["user_id"], extended()[0]["project_id"]) == (alice.id, alice.project_id)
     shown = cloud.admin.get(f"{V}/servers/{id}/os-instance-actions/{extended()[0]['request_id']}")
     event = shown.json["instanceAction"]["events"][0]
     assert (event["event"], event["result"]) == ("compute_extend_volume", "Success")

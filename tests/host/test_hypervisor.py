@@ -247,6 +247,32 @@ def test_volumes_of_a_running_guest(rig: Host) -> None:
     assert not [name for name in leftover if first.id in name or second in name or third in name]
 
 
+def test_a_guest_that_boots_from_a_volume_is_rescued(rig: Host) -> None:
+    backend, mark = rig.agent.backend, f"rescued-{uuid.uuid4().hex}"
+    volume = VolumeSpec(id=str(uuid.uuid4()), size_gib=1, source=FromImage(image=rig.image))
+    until(lambda: backend.ensure(volume))
+    path = backend.connection(volume.id)
+    root = Disk(volume_id=volume.id, connection=path, device="vda", boot_index=0)
+    domain = msgspec.structs.replace(rig.domain(), image=None, root_disk_gib=0, disks=(root,))
+    script = f"echo {mark} $(cat /sys/block/vd?/serial) > /dev/console"
+    data = msgspec.structs.replace(domain.guest_data, user_data=f"#!/bin/sh\n{script}\n".encode())
+    rescued = msgspec.structs.replace(domain, rescue=rig.image, guest_data=data)
+    for _ in range(2):
+        rig.hypervisor.ensure(rescued)
+    assert {d.device for d in rig.hypervisor.diagnostics(domain.id).disks} == {"vda", "vdy", "vdz"}
+    assert rig.hypervisor.observe()[domain.id].disks == (volume.id,)
+    assert [held.users for held in rig.agent.images.held()] == [1], "the rescue disk stands on it"
+    until(lambda: mark in rig.hypervisor.console_log(domain.id), 90)
+    said = next(line for line in rig.hypervisor.console_log(domain.id).splitlines() if mark in line)
+    assert volume.id[:20] in said
+    rig.hypervisor.power_off(domain.id)
+    rig.hypervisor.ensure(domain)
+    assert {d.device for d in rig.hypervisor.diagnostics(domain.id).disks} == {"vda", "vdz"}
+    rig.booted(domain.id)
+    rig.hypervisor.remove(domain.id)
+    backend.remove(volume.id)
+
+
 def test_a_guest_reads_its_metadata_and_finds_it_again_after_restarts(rig: Host, services: Services) -> None:
     port = rig.nic().port_id
     mac = "fa:16:3e:00:00:05"

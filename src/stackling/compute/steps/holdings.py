@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from stackling.base.cloud import Cloud
+from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
 from stackling.base.errors import BadRequest, NotFound
 from stackling.compute.actions import instance_action
@@ -32,7 +33,7 @@ class Holdings(Struct):
     zone: str
     backends: dict[str, str]  # volume id → the backend's host
     shared: set[str]  # ids of volumes that several servers may have
-    sizes: dict[str, int | None]  # volume id → its size in GiB now
+    sizes: dict[str, attachments.Size | None]  # by volume id
 
     @property
     def wanted_plugs(self) -> list[Plug]:
@@ -107,11 +108,12 @@ def settle(tx: Tx, cloud: Cloud, row: Row, held: Holdings) -> None:
     table = block_device.block_device
     for device in held.devices:
         size = held.sizes.get(device.volume_id)
-        if size is None or size == device.size_gib:
+        if size is None or size.gib == device.size_gib:
             continue
-        tx.execute(sa.update(table).where(table.c.id == device.id).values(size_gib=size))
-        if device.state == Attached.ATTACHED and size > (device.size_gib or size):
-            instance_action.record(tx, cloud, None, row.id, "extend_volume")
+        tx.execute(sa.update(table).where(table.c.id == device.id).values(size_gib=size.gib))
+        if device.state == Attached.ATTACHED and size.gib > (device.size_gib or size.gib):
+            who = Caller(policy=cloud.policy, **size.by) if size.by else None
+            instance_action.record(tx, cloud, who, row.id, "extend_volume")
             instance_action.finish(tx, cloud, row.id, row.host, "extend_volume")
     for device in held.attaching:
         attachments.complete(tx, cloud, device.attachment_id, host=row.host, device=f"/dev/{device.device}")

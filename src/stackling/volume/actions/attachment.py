@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
+from msgspec import Struct
 
 from stackling.base import ids, jobs
 from stackling.base.cloud import Cloud
@@ -80,10 +81,17 @@ def backend_of(tx: Tx, volume_id: str) -> str:
     return str(row.host)
 
 
-def size_of(tx: Tx, volume_id: str) -> int | None:
-    """The volume's size in GiB; None when there is none."""
+class Size(Struct, frozen=True):
+    """A volume's size in GiB, and who extended it to that: user_id, project_id and request_id; nobody, if nobody did."""
+
+    gib: int
+    by: Mapping[str, Any]
+
+
+def size_of(tx: Tx, volume_id: str) -> Size | None:
+    """None when there is no such volume."""
     row = volumes.found(tx, volume_id)
-    return None if row is None else int(row.size)
+    return None if row is None else Size(row.size, row.extended_by or {})
 
 
 def wake_servers(tx: Tx, cloud: Cloud, volume_id: str) -> None:

@@ -277,10 +277,11 @@ def extend(tx: Tx, cloud: Cloud, caller: Caller, id: str, size: int, *, attached
     name = volume_type.names(tx, [row.volume_type_id]).get(row.volume_type_id, "")
     quota.check(tx, cloud, row.project_id, name, {"gigabytes": size - row.size}, size=size)
     now = cloud.clock.now()
+    who = {name: getattr(caller, name) for name in ("user_id", "project_id", "request_id")}
     tx.execute(
         sa.update(volume)
         .where(volume.c.id == id)
-        .values(state=State.EXTENDING, wanted_size=size, updated_at=now)
+        .values(state=State.EXTENDING, wanted_size=size, extended_by=who, updated_at=now)
     )
     jobs.start(tx, KIND, id, now=now)
 

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, Index, Integer, String, Table, Text
 
-from stackling.base.db import Tx, metadata, one_of, resource
+from stackling.base.db import JSON, Tx, metadata, one_of, resource
 from stackling.base.statement import Statement, among
 
 
@@ -51,6 +51,7 @@ volume = Table(
     Column("description", String(255)),
     Column("size", Integer, nullable=False),  # GiB
     Column("wanted_size", Integer, nullable=False),  # GiB; larger than `size` while the volume grows
+    Column("extended_by", JSON),  # {user_id, project_id, request_id} of who asked for that last
     Column("volume_type_id", String(36), nullable=False),
     Column("availability_zone", String(255), nullable=False),
     Column("host", String(255)),  # whose backend has it; null until one was chosen
