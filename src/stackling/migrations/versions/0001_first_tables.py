@@ -1036,6 +1036,7 @@ def upgrade() -> None:
         sa.Column("description", sa.String(length=255), nullable=True),
         sa.Column("size", sa.Integer(), nullable=False),
         sa.Column("wanted_size", sa.Integer(), nullable=False),
+        sa.Column("extended_by", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
         sa.Column("volume_type_id", sa.String(length=36), nullable=False),
         sa.Column("availability_zone", sa.String(length=255), nullable=False),
         sa.Column("host", sa.String(length=255), nullable=True),
