@@ -33,6 +33,13 @@ _UEFI = Path("/usr/share/ovmf/OVMF.fd")
 _PORT = 2222
 _MAC = "52:54:00:12:34:56"
 _GROWS_MIB = 1024
+# Amazon's tree beside OpenStack's, as servers of the cloud find it: cloud-init calls itself degraded where it is missing.
+_EC2 = {
+    "latest": b"meta-data/",
+    "latest/meta-data": b"instance-id\nlocal-hostname",
+    "latest/meta-data/instance-id": b"i-00000001",
+    "latest/meta-data/local-hostname": HOSTNAME.encode(),
+}
 _LEAST_MEMORY = 256  # MiB under OVMF
 # Old systems know old algorithms only; nothing secret passes here.
 _SSH = (
@@ -238,7 +245,7 @@ def _metadata_service(documents: Mapping[str, bytes]) -> Iterator[None]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = self.path.strip("/")
-            body = documents.get(path.rpartition("/")[2]) if path.startswith("openstack/") else None
+            body = documents.get(path.rpartition("/")[2]) if path.startswith("openstack/") else _EC2.get(path)
             if path == "openstack":
                 body = b"2018-08-27\nlatest"
             self.send_response(200 if body is not None else 404)
