@@ -4,6 +4,7 @@ import html
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -34,7 +35,13 @@ class _Quiet(WSGIRequestHandler):
 
 @pytest.fixture
 def served(cloud: Bed) -> Iterator[Bed]:
-    """The cloud at an address that clients reach; its configuration says so."""
+    with serving(cloud):
+        yield cloud
+
+
+@contextmanager
+def serving(cloud: Bed) -> Iterator[None]:
+    """The cloud is at an address that clients reach; its configuration says so."""
     server = make_server("127.0.0.1", 0, cloud.client.app, _Server, _Quiet)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
@@ -44,7 +51,7 @@ def served(cloud: Bed) -> Iterator[Bed]:
     cloud.cloud.config = cloud.config
     with cloud.db.begin() as tx:
         bootstrap.bootstrap(tx, cloud.cloud)  # the catalog follows
-    yield cloud
+    yield
     server.shutdown()
     server.server_close()
     thread.join()
