@@ -9,6 +9,7 @@ from stackling.base.errors import BadRequest, Forbidden, NotFound
 from stackling.identity.actions import saml_keys, token
 from stackling.identity.actions.token import Token
 from stackling.identity.saml import Bearer, IdentityProvider
+from stackling.identity.state import grants
 from stackling.identity.state import project as projects
 from stackling.identity.state import user as users
 from stackling.identity.state.federation import service_provider
@@ -44,7 +45,7 @@ def assert_bearer(cloud: Cloud, token_text: str, sp_id: str, *, enveloped: bool)
         user = users.find(tx, found.caller.user_id)
         if user is not None:
             cloud.audit.initiator(user)
-        groups = () if _lent(found) else tuple(_groups(tx, found.caller.user_id))
+        groups = () if _lent(found) else tuple(_groups(tx, cloud, found.caller.user_id))
     us = identity_provider(cloud)
     left = found.payload.expires_at - cloud.clock.now()
     shown = found.body
@@ -95,14 +96,14 @@ def _lent(found: Token) -> bool:
     return bool(found.payload.trust or found.payload.access_token or found.payload.application_credential)
 
 
-def _groups(tx: Tx, user_id: str) -> list[tuple[str, str]]:
+def _groups(tx: Tx, cloud: Cloud, user_id: str) -> list[tuple[str, str]]:
     """The names of the user's groups, each with its domain's."""
     domain = projects.project.c
+    held = grants.memberships(user_id, cloud.clock.now())
     query = (
         sa.select(users.group.c.name, domain.name.label("domain"))
-        .join(users.membership, users.membership.c.group_id == users.group.c.id)
+        .join(held, held.c.group_id == users.group.c.id)
         .join(projects.project, domain.id == users.group.c.domain_id)
-        .where(users.membership.c.user_id == user_id)
         .order_by(domain.name, users.group.c.name)
     )
     return [(row.name, row.domain) for row in tx.execute(query)]
