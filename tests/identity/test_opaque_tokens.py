@@ -100,7 +100,6 @@ def test_where_nobody_can_be_asked(corp: Corp) -> None:
 def test_an_endpoint_that_is_away(corp: Corp, monkeypatch: pytest.MonkeyPatch) -> None:
     passed = [1000.0]
     monkeypatch.setattr(corp.cloud.clock, "monotonic", lambda: passed[0], raising=False)
-    monkeypatch.setattr(oidc_provider, "PATIENCE", 0.2)
     provider, at = corp.provider, "/realm/introspection"
     introspected(corp)
     assert corp.come(OPAQUE).status == 201
@@ -109,9 +108,10 @@ def test_an_endpoint_that_is_away(corp: Corp, monkeypatch: pytest.MonkeyPatch) -
     assert got.status == 503
     assert "identity provider" in got.json["error"]["message"]
     provider.slow, provider.asked = 0.05, {}
+    monkeypatch.setattr(oidc_provider, "PATIENCE", 1.0)
     began = time.monotonic()
     assert corp.come(OPAQUE).status == 503
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10  # all of the answer would take minutes
     assert corp.come(OPAQUE).status == 503
     assert provider.asked[at] == 1  # nobody else waits for it
     assert corp.come(provider.token()).status == 503  # its keys were never fetched, and it is down
