@@ -1,6 +1,7 @@
 """A small OpenID provider on loopback: metadata, keys, the code flow with PKCE, and tokens signed as a test wants them."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import threading
@@ -31,6 +32,12 @@ class OidcProvider:
         self.claimed_issuer: str | None = None
         self.down = False
         self.codes: dict[str, dict[str, str]] = {}
+        self.opaque: dict[
+            str, dict[str, Any]
+        ] = {}  # tokens that only we can read, and what introspection says
+        self.told: dict[str, Any] = {}  # by userinfo, beside the subject
+        self.publishes: tuple[str, ...] = ()  # endpoints beyond those that every provider has
+        self.slow = 0.0  # seconds that it lets askers wait
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.issuer = f"http://127.0.0.1:{self._server.server_port}/realm"
@@ -87,6 +94,21 @@ class OidcProvider:
             return 400, {"error": "unsupported_grant_type"}
         return 200, {"access_token": self.token(**made), "token_type": "Bearer", "expires_in": 300}
 
+    def _introspect(self, form: dict[str, str], authorization: str) -> tuple[int, Any]:
+        """RFC 7662."""
+        pair = base64.b64decode(authorization.removeprefix("Basic ")).decode().split(":")
+        if [urllib.parse.unquote(p) for p in pair] != [CLIENT_ID, CLIENT_SECRET]:
+            return 401, {"error": "invalid_client"}
+        assert form["token_type_hint"] == "access_token"
+        return 200, self.opaque.get(form["token"], {"active": False})
+
+    def _userinfo(self, authorization: str) -> tuple[int, dict[str, Any]]:
+        text = authorization.removeprefix("Bearer ")
+        found = self.opaque.get(text) or ({"sub": "77"} if text.count(".") == 2 or text == "opaque" else None)
+        if found is None or not found.get("active", True):
+            return 401, {"error": "invalid_token"}
+        return 200, {"sub": found.get("sub"), **self.told}
+
     polls = 0
 
     def _device(self) -> tuple[int, dict[str, Any]]:
@@ -128,11 +150,23 @@ class OidcProvider:
                 self.end_headers()
                 self.wfile.write(data)
 
+            def dribble(self) -> None:
+                """An answer that comes one character at a time, each before anybody's patience with it ends."""
+                self.send_response(200)
+                self.send_header("Content-Length", "10000")
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    for _ in range(10000):
+                        self.wfile.write(b" ")
+                        time.sleep(provider.slow)
+
             def do_GET(self) -> None:
                 provider.asked[self.path] = provider.asked.get(self.path, 0) + 1
                 root = provider.issuer
                 if provider.down:
                     self.answer(503, {})
+                elif self.path == "/realm/userinfo":
+                    self.answer(*provider._userinfo(self.headers.get("Authorization", "")))
                 elif self.path == "/realm/.well-known/openid-configuration":
                     self.answer(
                         200,
@@ -142,6 +176,7 @@ class OidcProvider:
                             "authorization_endpoint": f"{root}/authorize",
                             "token_endpoint": f"{root}/token",
                             "device_authorization_endpoint": f"{root}/device",
+                            **{f"{name}_endpoint": f"{root}/{name}" for name in provider.publishes},
                         },
                     )
                 elif self.path == "/realm/keys":
@@ -158,6 +193,15 @@ class OidcProvider:
                 form = dict(
                     urllib.parse.parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode())
                 )
+                provider.asked[self.path] = provider.asked.get(self.path, 0) + 1
+                if self.path == "/realm/introspection":
+                    if provider.slow:
+                        self.dribble()
+                    elif provider.down:
+                        self.answer(503, {})
+                    else:
+                        self.answer(*provider._introspect(form, self.headers.get("Authorization", "")))
+                    return
                 if self.path == "/realm/device":
                     self.answer(*provider._device())
                     return

@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
+from lxml import etree
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -24,7 +25,10 @@ with warnings.catch_warnings():
     from saml2.metadata import entity_descriptor
     from saml2.saml import NAMEID_FORMAT_PERSISTENT, NameID
     from saml2.server import Server
+    from saml2.sigver import CryptoBackendXmlSec1, pre_encryption_part
     from saml2.xmldsig import DIGEST_SHA256, SIG_RSA_SHA256
+
+SAML = "urn:oasis:names:tc:SAML:2.0:assertion"
 
 
 class SamlProvider:
@@ -38,6 +42,8 @@ class SamlProvider:
         self.lifetime = {"minutes": 5}
         self.signs: dict[str, Any] = {"sign_assertion": True, "sign_response": False}
         self.algorithm, self.digest = SIG_RSA_SHA256, DIGEST_SHA256
+        # Its cipher, how the key of that travels, and what xmlsec1 calls such a key; None: in the clear.
+        self.encrypts: tuple[str, str, str] | None = None
         self._key()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -98,8 +104,31 @@ class SamlProvider:
         soap = "http://schemas.xmlsoap.org/soap/envelope/"
         return f'<S:Envelope xmlns:S="{soap}"><S:Body>{body}</S:Body></S:Envelope>'
 
+    def encrypted(self, text: str, *, cert_file: Path | None = None) -> str:
+        """The response with its assertion encrypted for the service provider, by xmlsec1."""
+        assert self.encrypts is not None
+        cipher, transport, session_key = self.encrypts
+        if cert_file is None:
+            found = etree.fromstring(self.sp_metadata[0].encode()).find(
+                ".//{*}KeyDescriptor[@use='encryption']//{*}X509Certificate"
+            )
+            cert_file = self.home / "sp.pem"
+            lines = "\n".join(
+                ["-----BEGIN CERTIFICATE-----", *found.text.split(), "-----END CERTIFICATE-----"]
+            )
+            cert_file.write_text(lines + "\n")
+        root = etree.fromstring(text.encode())
+        clear = root.find(f"{{{SAML}}}Assertion")
+        held = etree.Element(f"{{{SAML}}}EncryptedAssertion")
+        root.replace(clear, held)
+        held.append(clear)
+        template = str(pre_encryption_part(msg_enc=cipher, key_enc=transport))
+        backend = CryptoBackendXmlSec1("/usr/bin/xmlsec1")
+        made = backend.encrypt_assertion(etree.tostring(root).decode(), str(cert_file), template, session_key)
+        return made if isinstance(made, str) else made.decode()
+
     def _made(self, server: Any, **where: Any) -> str:
-        return str(
+        made = str(
             server.create_authn_response(
                 self.attributes,
                 name_id=NameID(format=NAMEID_FORMAT_PERSISTENT, text=self.name_id),
@@ -110,6 +139,7 @@ class SamlProvider:
                 **where,
             )
         )
+        return made if self.encrypts is None else self.encrypted(made)
 
     def answer_to(self, query: str, change: Callable[[str], str]) -> tuple[str, str]:
         """The answer to a request that somebody changed on its way, its signature aside."""

@@ -78,7 +78,7 @@ def test_every_command(
         "SAML_METADATA_URL": idp.entity_id,
         "SAML_ECP_URL": f"{idp.url}/ecp",
     }
-    listed = commands("Users of a directory") + commands("Identity providers")
+    listed = commands("Users of a directory") + commands("Identity providers") + commands("Other clouds")
     assert len(listed) > 20
     said = []
     for command in listed:

@@ -3,7 +3,9 @@
 import html
 import re
 import threading
+import urllib.parse
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -34,7 +36,13 @@ class _Quiet(WSGIRequestHandler):
 
 @pytest.fixture
 def served(cloud: Bed) -> Iterator[Bed]:
-    """The cloud at an address that clients reach; its configuration says so."""
+    with serving(cloud):
+        yield cloud
+
+
+@contextmanager
+def serving(cloud: Bed) -> Iterator[None]:
+    """The cloud is at an address that clients reach; its configuration says so."""
     server = make_server("127.0.0.1", 0, cloud.client.app, _Server, _Quiet)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
@@ -44,7 +52,7 @@ def served(cloud: Bed) -> Iterator[Bed]:
     cloud.cloud.config = cloud.config
     with cloud.db.begin() as tx:
         bootstrap.bootstrap(tx, cloud.cloud)  # the catalog follows
-    yield cloud
+    yield
     server.shutdown()
     server.server_close()
     thread.join()
@@ -134,6 +142,26 @@ def test_a_browser_at_a_provider_that_is_not_ours(served: Bed) -> None:
         headers = {"X-Subject-Token": html.unescape(token[1])}
         shown = served.admin.get("/identity/v3/auth/tokens", headers=headers).json["token"]
         assert shown["user"]["name"] == "ada@example.org"
+        # Its access tokens are opaque, and it has no introspection: whoever it gives one to is who userinfo says.
+        form = {"client_id": CLIENT_ID, "redirect_uri": "http://localhost/", "response_type": "code"}
+        asked = {**form, "scope": "openid email"}
+        back = browser.post(
+            f"{issuer}/oauth2/authorize",
+            params=asked,
+            data={"sub": "ada@example.org"},
+            allow_redirects=False,
+            timeout=20,
+        )
+        code = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(back.headers["Location"]).query))["code"]
+        given = {"grant_type": "authorization_code", "code": code, "redirect_uri": "http://localhost/"}
+        client = CLIENT_ID, CLIENT_SECRET
+        got = browser.post(f"{issuer}/oauth2/token", data=given, auth=client, timeout=20).json()
+        with pytest.raises(exceptions.Unauthorized):
+            who(served, "v3oidcaccesstoken", "openid", access_token=got["access_token"])
+        us = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+        corp.oidc(issuer=issuer, userinfo=True, **us)
+        made = who(served, "v3oidcaccesstoken", "openid", access_token=got["access_token"])
+        assert made["user"]["id"] == shown["user"]["id"]
 
 
 class OidcProviderAt:

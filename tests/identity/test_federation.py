@@ -223,16 +223,6 @@ def test_service_providers(cloud: Bed, admin: User) -> None:
     assert admin.get(f"{FED}/service_providers/far").status == 404
 
 
-def test_saml_is_not_built(admin: User) -> None:
-    for path in (
-        f"{FED}/saml2/metadata",
-        f"{V3}/auth/OS-FEDERATION/saml2",
-        f"{V3}/auth/OS-FEDERATION/saml2/ecp",
-    ):
-        assert admin.get(path).status == 404
-        assert admin.post(path, {}).status == 404
-
-
 def test_openid_connect_of_a_provider(corp: Corp) -> None:
     at, admin = f"{FED}/identity_providers/corp/oidc", corp.admin
     shown = admin.get(at).json["oidc"]
@@ -256,6 +246,9 @@ def test_openid_connect_of_a_provider(corp: Corp) -> None:
         {"issuer": issuer, "audiences": "a"},
         {"issuer": issuer, "audiences": [""]},
         {"issuer": issuer, "audiences": ["a"], "more": 1},
+        {"issuer": issuer, "client_id": "c", "introspection_endpoint": "http://idp.example/introspection"},
+        {"issuer": issuer, "audiences": ["a"], "introspection_endpoint": "https://idp.example/introspection"},
+        {"issuer": issuer, "audiences": ["a"], "userinfo": "yes"},
     ):
         assert admin.put(at, {"oidc": wrong}).status == 400, wrong
     assert corp.cloud.alice.get(at).status == 403

@@ -1,9 +1,12 @@
 """What one process ends has ended in every other one with the commit."""
 
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from stackling.base import policy
 from tests.conftest import Bed, User
 from tests.identity.process import another
 
@@ -92,3 +95,32 @@ def test_what_ends_a_token_ends_it_in_the_other_process(
         assert end(cloud, eve, domain) in (200, 204)
         assert there.get("/compute/v2.1/servers").status == 401
         assert there.get(f"{V3}/auth/projects").status == 401
+
+
+def test_an_operators_policy_is_read_again_by_every_process(
+    cloud: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within a second and without a restart; a file that can't be used changes nothing in any of them."""
+    passed = [time.monotonic()]
+    monkeypatch.setattr(policy.time, "monotonic", lambda: passed[0])
+    file = Path(cloud.config.paths.config_dir) / "policy.yaml"
+    with another(cloud) as other:
+        everywhere = [cloud.alice, User(other, cloud.alice.token)]
+
+        def answers(path: str) -> set[int]:
+            passed[0] += 1.1
+            return {user.get(path).status for user in everywhere}
+
+        users, servers = f"{V3}/users", "/compute/v2.1/servers"
+        assert answers(users) == {403}
+        file.write_text('"identity:list_users": "role:admin or role:member"\n')
+        assert [user.get(users).status for user in everywhere] == [403, 403]  # looked a moment ago
+        assert answers(users) == {200}
+        file.write_text('"identity:list_users": "role:admin"\n"os_compute_api:servers:index": "role:admin"\n')
+        assert (answers(users), answers(servers)) == ({403}, {403})
+        file.write_text("not: [a policy")
+        assert (answers(users), answers(servers)) == ({403}, {403})
+        file.write_text('"identity:list_users": "role:member and"\n')
+        assert (answers(users), answers(servers)) == ({403}, {403})
+        file.unlink()
+        assert (answers(users), answers(servers)) == ({403}, {200})

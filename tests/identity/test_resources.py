@@ -19,7 +19,7 @@ def test_projects_form_a_tree(admin: User) -> None:
     mid = made(admin, "projects", "project", name="mid", parent_id=top)["id"]
     low = made(admin, "projects", "project", name="low", parent_id=mid)["id"]
     shown = admin.get(f"{V3}/projects/{mid}?parents_as_ids&subtree_as_ids").json["project"]
-    assert (shown["parents"], shown["subtree"]) == ({top: None}, {low: None})
+    assert (shown["parents"], shown["subtree"]) == ({top: {"default": None}}, {low: None})
     listed = admin.get(f"{V3}/projects/{low}?parents_as_list").json["project"]["parents"]
     assert [p["project"]["id"] for p in listed] == [mid, top]
     assert admin.delete(f"{V3}/projects/{top}").status == 403

@@ -366,6 +366,17 @@ def test_weak_signatures(corp: Corp) -> None:
     assert corp.come().status == 401
 
 
+def test_weak_signatures_of_a_keystone(corp: Corp) -> None:
+    """Which is an identity provider with SHA-1 to this day: where the operator says so."""
+    from saml2.xmldsig import DIGEST_SHA1, SIG_RSA_SHA1
+
+    corp.provider.algorithm, corp.provider.digest = SIG_RSA_SHA1, DIGEST_SHA1
+    corp.speaks(allow_sha1=True)
+    corp.token(corp.come())
+    assert corp.come(changed(">ada<", ">admin<")).status == 401
+    assert corp.come(tree(with_hmac)).status == 401
+
+
 def test_a_signature_of_the_response_alone_is_not_enough(corp: Corp) -> None:
     corp.provider.signs = {"sign_assertion": False, "sign_response": True}
     assert corp.come().status == 401
@@ -434,6 +445,101 @@ def test_forms_that_are_none(corp: Corp) -> None:
     assert corp.cloud.nobody.post(f"{AT}/saml2/acs", data=b"<x/>", headers=headers).status == 401
 
 
+# -- encryption --------------------------------------------------------------------------------------------------------
+
+
+ENC, ENC11 = "http://www.w3.org/2001/04/xmlenc#", "http://www.w3.org/2009/xmlenc11#"
+OAEP = f"{ENC}rsa-oaep-mgf1p"
+GCM = (f"{ENC11}aes256-gcm", OAEP, "aes-256")
+SIGNED_TWICE = {"sign_assertion": True, "sign_response": True}
+
+
+def test_encrypted_assertions(corp: Corp) -> None:
+    seen: list[str] = []
+
+    def look(text: str) -> str:
+        seen.append(text)
+        return text
+
+    corp.provider.encrypts = GCM
+    user = corp.token(corp.come(look))
+    assert "EncryptedData" in seen[0]
+    assert ">ada<" not in seen[0]
+    assert corp.scoped(user).status == 201
+    corp.provider.signs = SIGNED_TWICE
+    corp.provider.encrypts = (f"{ENC}aes128-cbc", OAEP, "aes-128")
+    assert ecp(corp).status == 201
+
+
+def altered(root: Any) -> None:
+    value = root.findall(f".//{{{ENC}}}CipherValue")[-1]
+    middle = len(value.text) // 2
+    value.text = value.text[:middle] + ("A" if value.text[middle] != "A" else "B") + value.text[middle + 1 :]
+
+
+def from_a_file(root: Any) -> None:
+    value = root.findall(f".//{{{ENC}}}CipherValue")[-1]
+    value.tag = f"{{{ENC}}}CipherReference"
+    value.text = None
+    value.set("URI", "file:///etc/passwd")
+
+
+def key_from_elsewhere(root: Any) -> None:
+    info = root.find(f".//{{{ENC}}}EncryptedData/{{{NS['ds']}}}KeyInfo")
+    etree.SubElement(info, f"{{{NS['ds']}}}RetrievalMethod").set("URI", "http://127.0.0.1:9/key")
+
+
+def twice(root: Any) -> None:
+    held = root.find("saml:EncryptedAssertion", NS)
+    root.append(etree.fromstring(etree.tostring(held)))
+
+
+def one_in_the_clear(root: Any) -> None:
+    etree.SubElement(root, f"{{{NS['saml']}}}Assertion").set("ID", "_evil")
+
+
+def deeper(root: Any) -> None:
+    held = root.find("saml:EncryptedAssertion", NS)
+    extensions = etree.SubElement(root, "{urn:oasis:names:tc:SAML:2.0:protocol}Extensions")
+    extensions.append(held)
+
+
+def test_encryption_that_was_tampered_with(corp: Corp) -> None:
+    corp.provider.encrypts = GCM
+    for change in (altered, from_a_file, key_from_elsewhere, twice, one_in_the_clear, deeper):
+
+        def made(text: str, change: Callable[[Any], None] = change) -> str:
+            root = etree.fromstring(text.encode())
+            change(root)
+            return etree.tostring(root).decode()
+
+        got = corp.come(made)
+        assert got.status == 401, change
+        assert got.json["error"]["message"] == "The request you have made requires authentication."
+
+
+def test_encryption_that_proves_nothing(corp: Corp) -> None:
+    """Everybody can encrypt for us, so what is encrypted has to be signed; and old ciphers tell what they hide."""
+    for how in ((f"{ENC}tripledes-cbc", OAEP, "des-192"), (GCM[0], f"{ENC}rsa-1_5", "aes-256")):
+        corp.provider.encrypts = how
+        assert corp.come().status == 401
+    corp.provider.encrypts = GCM
+    corp.provider.signs = {"sign_assertion": False, "sign_response": True}
+    assert corp.come().status == 401
+    location, cookie = corp.leave()
+    corp.provider.signs, corp.provider.encrypts = SIGNED_TWICE, None
+    clear = base64.b64decode(corp.provider.browser(location)[1]["SAMLResponse"]).decode()
+    corp.provider.encrypts = GCM
+    own = corp.provider.home / "cert.pem"
+    for text in (
+        corp.provider.encrypted(clear.replace(">ada<", ">admin<")),
+        corp.provider.encrypted(clear, cert_file=own),  # for somebody else
+    ):
+        assert corp.arrive({"SAMLResponse": base64.b64encode(text.encode()).decode()}, cookie).status == 401
+    good = {"SAMLResponse": base64.b64encode(corp.provider.encrypted(clear).encode()).decode()}
+    assert corp.arrive(good, cookie).status == 200
+
+
 # -- configuration -----------------------------------------------------------------------------------------------------
 
 
@@ -469,6 +575,11 @@ def test_our_metadata(corp: Corp) -> None:
     assert root.get("entityID").endswith(f"{AT}/saml2/metadata")
     ours = root.find("{urn:oasis:names:tc:SAML:2.0:metadata}SPSSODescriptor")
     assert (ours.get("WantAssertionsSigned"), ours.get("AuthnRequestsSigned")) == ("true", "true")
-    assert not root.findall(".//*[@use='encryption']")
-    key = Path(corp.cloud.config.paths.state_dir) / "keys" / "saml2" / "key.pem"
-    assert key.stat().st_mode & 0o77 == 0
+    named = {
+        use: root.find(f".//{{*}}KeyDescriptor[@use='{use}']//{{*}}X509Certificate").text
+        for use in ("signing", "encryption")
+    }
+    assert named["signing"] != named["encryption"]
+    for name in ("saml2", "saml2-encryption"):
+        key = Path(corp.cloud.config.paths.state_dir) / "keys" / name / "key.pem"
+        assert key.stat().st_mode & 0o77 == 0

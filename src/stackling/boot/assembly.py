@@ -65,8 +65,8 @@ def prepare(cloud: Cloud) -> None:
 def application(cloud: Cloud, extra: Iterable[tuple[str, object]] = ()) -> Callable[..., Any]:
     """The WSGI app of all services, and `extra` routes beside them."""
     authenticate = _room("identity", "actions.token").authenticator(cloud)
-    ours = [("/", Root(cloud)), *_room("identity", "api.audit").routes(cloud), *extra]
-    return wsgi_app(cloud, services(), authenticate, extra=ours)
+    rooted = [*_room("identity", "api.audit").routes(cloud), *_room("identity", "api.saml").outside(cloud)]
+    return wsgi_app(cloud, services(), authenticate, extra=[("/", Root(cloud)), *rooted, *extra])
 
 
 class Root:

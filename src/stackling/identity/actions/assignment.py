@@ -7,7 +7,7 @@ from stackling.base import db
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
-from stackling.base.errors import Forbidden, NotFound
+from stackling.base.errors import BadRequest, Forbidden, NotFound
 from stackling.identity.actions import user as user_actions
 from stackling.identity.actions.permission import may, target
 from stackling.identity.state import credential, revision
@@ -63,6 +63,10 @@ def _allowed(tx: Tx, caller: Caller, grant: Grant, verb: str) -> tuple[Row | Non
         raise NotFound(f"Could not find {grant.target}: {grant.target_id[:64]}.")
     if grant.role_id and given is None:
         raise NotFound(f"Could not find role: {grant.role_id[:64]}.")
+    if verb == "create" and grant.target == SYSTEM and given is not None and given.domain_id is not None:
+        raise BadRequest(
+            f"Role {given.id} is a domain-specific role. Unable to use a domain-specific role in a system assignment."
+        )
     if verb == "create" and grant.target == "project" and given is not None and on is not None:
         _fits(given, on)
     return actor, given

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from stackling.base import db, ids
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
-from stackling.base.errors import NotFound
+from stackling.base.errors import Conflict, NotFound
 from stackling.identity.actions import catalog
 from stackling.identity.actions.permission import may
 from stackling.identity.state import project as projects
@@ -40,12 +40,9 @@ def listing(caller: Caller) -> sa.Select[Any]:
 
 
 def update(tx: Tx, caller: Caller, group_id: str, change: dict[str, Any]) -> Row:
-    row = get(tx, caller, group_id, "update_endpoint_group")
-    values = dict(change)
-    if "filters" in values:
-        values["filters"] = {**row.filters, **values["filters"]}
-    if values:
-        tx.execute(sa.update(endpoint_group).where(endpoint_group.c.id == group_id).values(**values))
+    get(tx, caller, group_id, "update_endpoint_group")
+    if change:
+        tx.execute(sa.update(endpoint_group).where(endpoint_group.c.id == group_id).values(**change))
     revision.bump(tx)
     return tx.execute(sa.select(endpoint_group).where(endpoint_group.c.id == group_id)).one()
 
@@ -108,8 +105,10 @@ class Link:
 
     def add(self, tx: Tx, caller: Caller, project_id: str, other_id: str) -> None:
         self._both(tx, caller, project_id, other_id, self.add_rule)
-        key = ("project_id", self.column)
-        db.upsert(tx, self.table, {"project_id": project_id, self.column: other_id}, {}, key=key)
+        db.lock(tx, f"{self.table.name}:{project_id}:{other_id}")
+        if tx.execute(sa.select(self.table).where(*self._where(project_id, other_id))).first() is not None:
+            raise Conflict(f"{self.noun} {other_id} is associated with project {project_id} already.")
+        tx.execute(self.table.insert().values({"project_id": project_id, self.column: other_id}))
         revision.bump(tx)
 
     def remove(self, tx: Tx, caller: Caller, project_id: str, other_id: str) -> None:

@@ -4,7 +4,8 @@ A user who comes for the first time is made (a shadow user), and found again by 
 there. Groups from the mapping hold as long as the tokens of that login, or for the provider's `authorization_ttl`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -28,6 +29,7 @@ from stackling.identity.mapping import (
     read,
 )
 from stackling.identity.oidc import claims as oidc_claims
+from stackling.identity.oidc import opaque as oidc_opaque
 from stackling.identity.oidc import provider as oidc_provider
 from stackling.identity.oidc import token as oidc_token
 from stackling.identity.state import federated_user as state
@@ -99,11 +101,18 @@ def oidc_door(tx: Tx, cloud: Cloud, idp_id: str, protocol_id: str) -> OidcDoor:
 
 
 def enter_with_token(cloud: Cloud, idp_id: str, protocol_id: str, bearer: str) -> Arrival:
-    """Let in whom a signed token of the provider names. Raises Unauthorized, and what `door` raises."""
+    """Let in whom a token of the provider names. Raises Unauthorized, and what `door` raises."""
     with cloud.db.read() as tx:
         way = oidc_door(tx, cloud, idp_id, protocol_id)
     audiences = {*way.oidc.audiences, *([way.oidc.client_id] if way.oidc.client_id else [])}
-    claims = check_token(cloud, way.oidc, bearer, audiences)
+    if oidc_token.is_jwt(bearer):
+        claims = complete(cloud, way.oidc, check_token(cloud, way.oidc, bearer, audiences), bearer)
+    else:
+        issuer = oidc_provider.provider(cloud, way.oidc)
+        with _refusals(way.oidc):
+            claims = oidc_opaque.claims_of(
+                bearer, options=way.oidc, provider=issuer, audiences=audiences, now=cloud.clock.now()
+            )
     return enter(cloud, way, oidc_claims.assertion_of(claims))
 
 
@@ -111,7 +120,7 @@ def check_token(
     cloud: Cloud, options: oidc_provider.Options, text: str, audiences: Iterable[str]
 ) -> dict[str, Any]:
     """The claims of a provider's token. Raises Unauthorized; Unavailable when the provider's keys can't be had."""
-    try:
+    with _refusals(options):
         return oidc_token.claims_of(
             text,
             keys=oidc_provider.provider(cloud, options).keys,
@@ -119,6 +128,27 @@ def check_token(
             audiences=set(audiences),
             now=cloud.clock.now(),
         )
+
+
+def complete(
+    cloud: Cloud, options: oidc_provider.Options, claims: dict[str, Any], access_token: str
+) -> dict[str, Any]:
+    """The claims, and what only the provider's userinfo endpoint tells, where it is to be asked.
+
+    Raises Unauthorized, Unavailable.
+    """
+    if not options.userinfo:
+        return claims
+    with _refusals(options):
+        more = oidc_opaque.told(access_token, oidc_provider.provider(cloud, options), claims["sub"])
+    return {**more, **claims}
+
+
+@contextmanager
+def _refusals(options: oidc_provider.Options) -> Iterator[None]:
+    """A token that proves nothing is Unauthorized; the reason is for the log."""
+    try:
+        yield
     except oidc_token.TokenRefused as e:
         raise _refuse(f"token of {options.issuer}: {e}") from None
 

@@ -13,8 +13,8 @@ from stackling.base.errors import BadRequest, NotFound
 from stackling.identity.actions import directory, named
 from stackling.identity.actions.permission import may, target
 from stackling.identity.actions.user import home_domain
+from stackling.identity.state import grants, revision
 from stackling.identity.state import project as projects
-from stackling.identity.state import revision
 from stackling.identity.state import user as users
 from stackling.identity.state.directory import GROUP, present
 from stackling.identity.state.role import assignment
@@ -94,12 +94,13 @@ def delete(tx: Tx, cloud: Cloud, caller: Caller, group_id: str) -> None:
     revision.bump(tx)
 
 
-def of_user(tx: Tx, caller: Caller, user_id: str) -> sa.Select[Any]:
-    """The groups that a user is in. A domain's own reader sees those of the domain."""
+def of_user(tx: Tx, cloud: Cloud, caller: Caller, user_id: str) -> sa.Select[Any]:
+    """The groups that a user is in, and until when (`expires_at`, null for good). A domain's own reader sees its own."""
     if users.find(tx, user_id) is None:
         raise NotFound(f"Could not find user: {user_id[:64]}.")
-    query = sa.select(group).join(membership, membership.c.group_id == group.c.id)
-    query = query.where(membership.c.user_id == user_id, present(group.c.id))
+    held = grants.memberships(user_id, cloud.clock.now())
+    query = sa.select(group, held.c.expires_at).join(held, held.c.group_id == group.c.id)
+    query = query.where(present(group.c.id))
     return query.where(group.c.domain_id == caller.domain_id) if caller.domain_id else query
 
 

@@ -219,7 +219,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, wants: list[NewLimit]) -> list[
         owner = want.project_id or want.domain_id or ""
         row = projects.find(tx, owner) if want.project_id else projects.find_domain(tx, owner)
         if row is None:
-            raise NotFound(f"Could not find {'project' if want.project_id else 'domain'}: {owner[:64]}.")
+            raise BadRequest(f"Could not find {'project' if want.project_id else 'domain'}: {owner[:64]}.")
         base = tx.execute(_same(want.service_id, want.region_id, want.resource_name)).one_or_none()
         if base is None:
             raise Forbidden(

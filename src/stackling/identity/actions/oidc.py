@@ -83,7 +83,8 @@ def _check(tx: Tx, idp_id: str) -> None:
 
 
 def _check_options(want: Options) -> None:
-    for name, url in (("issuer", want.issuer), ("jwks_uri", want.jwks_uri)):
+    for name in ("issuer", "jwks_uri", "introspection_endpoint"):
+        url = getattr(want, name)
         if url is not None and (len(url) > _LONGEST or not is_safe(url)):
             raise BadRequest(
                 f"Invalid input for field/attribute {name}: it is an HTTPS URL (plain HTTP on loopback only)."
@@ -92,6 +93,10 @@ def _check_options(want: Options) -> None:
         raise BadRequest(
             "Invalid input for field/attribute audiences: name at least one, or a client_id; without it any token of"
             " the issuer would be taken, whomever it was meant for."
+        )
+    if want.introspection_endpoint is not None and want.client_id is None:
+        raise BadRequest(
+            "Invalid input for field/attribute client_id: it is needed to ask at an introspection_endpoint."
         )
     for name, texts in (
         ("audiences", want.audiences),

@@ -58,7 +58,7 @@ def by_name(tx: Tx, name: str) -> str:
 
 
 def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewProject) -> Row:
-    """Raises Conflict when the name is taken, NotFound without its domain or parent, BadRequest when they don't fit."""
+    """Raises Conflict when the name is taken, BadRequest when there is no such domain or parent, or they don't fit."""
     if want.is_domain:
         if want.domain_id or want.parent_id:
             raise BadRequest(
@@ -71,10 +71,10 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewProject) -> Row:
         domain_id = parent.id if parent.is_domain else parent.domain_id
     may(caller, "create_project", target(project={"domain_id": domain_id, "parent_id": want.parent_id}))
     if want.parent_id and parent is None:
-        raise NotFound(f"Could not find project: {want.parent_id[:64]}.")
+        raise BadRequest(f"Could not find project: {want.parent_id[:64]}.")
     domain = projects.find_domain(tx, domain_id or "")
     if domain is None:
-        raise NotFound(f"Could not find domain: {str(domain_id)[:64]}.")
+        raise BadRequest(f"Could not find domain: {str(domain_id)[:64]}.")
     parent = parent if parent is not None else domain
     if (parent.id if parent.is_domain else parent.domain_id) != domain.id:
         raise BadRequest("Cannot create project, the parent and the project are in different domains.")

@@ -7,11 +7,12 @@ import sqlalchemy as sa
 
 from stackling.base.context import Caller
 from stackling.base.db import Row, Tx
-from stackling.base.errors import BadRequest
+from stackling.base.errors import BadRequest, NotFound
 from stackling.identity.actions.permission import may, target
 from stackling.identity.state import grants
 from stackling.identity.state import project as projects
 from stackling.identity.state import role as roles
+from stackling.identity.state import user as users
 from stackling.identity.state.project import project
 from stackling.identity.state.role import SYSTEM, assignment, role
 from stackling.identity.state.user import group, membership, user
@@ -55,7 +56,7 @@ class Names(msgspec.Struct):
 
 
 def listing(tx: Tx, caller: Caller, asked: Asked) -> list[Shown]:
-    """Raises BadRequest for filters that exclude each other."""
+    """Raises BadRequest for filters that exclude each other, and NotFound when there is nothing to look from."""
     _allow(tx, caller, asked)
     if asked.user_id and asked.group_id:
         raise BadRequest("Specify a user or a group, not both.")
@@ -67,6 +68,10 @@ def listing(tx: Tx, caller: Caller, asked: Asked) -> list[Shown]:
         raise BadRequest(
             "Combining effective, domain and inherited filters will always result in an empty list."
         )
+    if asked.effective and asked.user_id and users.find(tx, asked.user_id) is None:
+        raise NotFound(f"Could not find user: {asked.user_id[:64]}.")
+    if asked.effective and asked.project_id and projects.find(tx, asked.project_id) is None:
+        raise NotFound(f"Could not find project: {asked.project_id[:64]}.")
     shown = list(_effective(tx, asked)) if asked.effective else _as_made(tx, asked)
     if caller.domain_id:
         shown = _of_domain(tx, shown, caller.domain_id)

@@ -1,27 +1,20 @@
-"""Logging in by SAML2: with a browser (web browser SSO) and on the command line (ECP).
+"""Logging in by SAML2: with a browser (web browser SSO) and on the command line (ECP, Keystone to Keystone).
 
-What has to be remembered meanwhile travels encrypted: in a cookie of the browser that began, or in the relay state
-that a command line hands back. An assertion lets in once.
+What has to be remembered meanwhile travels encrypted: in a cookie of the browser that began, in the relay state that a
+command line hands back, or in the cookie of a command line that brought its assertion where mod_shib takes them. An
+assertion lets in once.
 """
 
 import hashlib
 import hmac
-import os
-import secrets
-import shutil
-import tempfile
 import time
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
+import zlib
+from datetime import UTC, datetime
+from typing import TypeVar
 
 import msgspec
 import sqlalchemy as sa
-from cryptography import x509
 from cryptography.fernet import InvalidToken
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 from msgspec import Struct
 
 from stackling.base import db
@@ -29,17 +22,23 @@ from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.db import Tx
 from stackling.base.errors import BadRequest, NotFound, Unauthorized
-from stackling.identity.actions import authentication, federated_user, keys
+from stackling.identity.actions import authentication, federated_user, keys, saml_keys
+from stackling.identity.actions import saml_identity_provider as ourselves
 from stackling.identity.actions.permission import may
 from stackling.identity.actions.token import Token
 from stackling.identity.saml import Accepted, Invalid, Options, Refused, ServiceProvider, document
 from stackling.identity.saml import metadata as saml_metadata
 from stackling.identity.state.federated_user import find_provider, provider_saml, saml_assertion
+from stackling.identity.state.federation import remote_id
 
 PROTOCOL = "saml2"
+SHIBBOLETH = "/Shibboleth.sso/SAML2/ECP"  # where mod_shib takes assertions, for all providers and protocols
 PATIENCE = 600  # seconds that somebody may take at his provider
-_MARK = b"saml2"
+_MARK, _SESSION_MARK = b"saml2", b"saml2-session"
 _LONGEST = 8192
+_LARGEST = 256 << 10  # bytes of a session's attributes
+
+T = TypeVar("T", bound=Struct)
 
 
 class Begun(Struct, frozen=True):
@@ -49,6 +48,14 @@ class Begun(Struct, frozen=True):
     protocol_id: str
     request_id: str
     origin: str | None
+    at: int  # seconds since 1970, in real time
+
+
+class Session(Struct, frozen=True):
+    """Somebody whose assertion was accepted, before it is known by which protocol he comes in."""
+
+    idp_id: str
+    attributes: dict[str, list[str]]
     at: int  # seconds since 1970, in real time
 
 
@@ -101,23 +108,42 @@ def _options(tx: Tx, idp_id: str) -> Options:
     return msgspec.convert(kept, Options)
 
 
+def _spoken_with(tx: Tx, cloud: Cloud, idp_id: str) -> Options:
+    """The provider's options. One that is this cloud itself needs none: we know our own metadata."""
+    if not spoken(tx, idp_id):
+        us = ourselves.identity_provider(cloud)
+        mine = sa.select(remote_id).where(remote_id.c.idp_id == idp_id, remote_id.c.remote_id == us.entity_id)
+        if tx.execute(mine).first() is not None:
+            return Options(metadata=us.metadata().decode(), entity_id=us.entity_id, allow_unsolicited=True)
+    return _options(tx, idp_id)
+
+
 def _provider(cloud: Cloud, idp_id: str, protocol_id: str) -> tuple[federated_user.Door, ServiceProvider]:
-    """The door, and us as the provider knows us. Raises NotFound, Forbidden.
+    """The door, and us as the provider knows us. Raises NotFound, Forbidden."""
+    with cloud.db.read() as tx:
+        way = federated_user.door(tx, idp_id, protocol_id)
+        options = _spoken_with(tx, cloud, idp_id)
+    here = f"/identity/v3/auth/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}/saml2"
+    return way, _service_provider(cloud, options, f"{here}/metadata", f"{here}/acs")
+
+
+def _service_provider(cloud: Cloud, options: Options, entity: str, consumer: str) -> ServiceProvider:
+    """Us, by the paths of our entity id and of where assertions arrive.
 
     Our names stand in the configuration, not in the request: else whoever writes its header Host could have an
     assertion believed that was made for another service.
     """
-    with cloud.db.read() as tx:
-        way = federated_user.door(tx, idp_id, protocol_id)
-        options = _options(tx, idp_id)
-    here = f"{cloud.config.base_url}/identity/v3/auth/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}/saml2"
+    base = cloud.config.base_url
     try:
-        made = ServiceProvider(
-            options, entity_id=f"{here}/metadata", consumer=f"{here}/acs", keys=own_keys(cloud)
+        return ServiceProvider(
+            options,
+            entity_id=base + entity,
+            consumer=base + consumer,
+            keys=saml_keys.key_pair(cloud),
+            encryption=saml_keys.key_pair(cloud, saml_keys.ENCRYPTION),
         )
     except Refused as e:
         raise authentication.refuse(str(e)) from None
-    return way, made
 
 
 # -- logging in --------------------------------------------------------------------------------------------------------
@@ -139,7 +165,7 @@ def begin(cloud: Cloud, idp_id: str, protocol_id: str, origin: str | None) -> tu
         request_id, there = sp.redirect()
     except Refused as e:
         raise NotFound(f"Identity Provider {idp_id} can't be logged in at with a browser: {e}") from None
-    return there, _seal(cloud, Begun(idp_id, protocol_id, request_id, origin, int(time.time())))
+    return there, _seal(cloud, _MARK, Begun(idp_id, protocol_id, request_id, origin, int(time.time())))
 
 
 def finish(
@@ -161,7 +187,7 @@ def ask(cloud: Cloud, idp_id: str, protocol_id: str) -> bytes:
     _, sp = _provider(cloud, idp_id, protocol_id)
 
     def remembered(request_id: str) -> str:
-        return _seal(cloud, Begun(idp_id, protocol_id, request_id, None, int(time.time())))
+        return _seal(cloud, _MARK, Begun(idp_id, protocol_id, request_id, None, int(time.time())))
 
     return sp.envelope(remembered)
 
@@ -184,7 +210,47 @@ def enter(cloud: Cloud, idp_id: str, protocol_id: str, envelope: bytes) -> Token
     return _admit(cloud, way, accepted)
 
 
+def arrive(cloud: Cloud, envelope: bytes) -> str:
+    """The cookie for an assertion that is brought where mod_shib takes them for all providers and protocols.
+
+    Nobody here has asked for it, so its issuer must be one who may do so. Raises Unauthorized.
+    """
+    try:
+        root, _ = document.unwrap(document.parse(envelope))
+        with cloud.db.read() as tx:
+            found = sa.select(remote_id.c.idp_id).where(remote_id.c.remote_id == document.issuer(root))
+            idp_id = tx.execute(found).scalar()
+            options = _spoken_with(tx, cloud, idp_id) if idp_id is not None else None
+        if idp_id is None or options is None or not options.allow_unsolicited:
+            raise Refused("its issuer is no provider that may send somebody unasked")
+        sp = _service_provider(cloud, options, "/shibboleth", SHIBBOLETH)
+        accepted = sp.accept(root, None)
+    except (Refused, NotFound) as e:
+        raise authentication.refuse(f"assertion for any protocol: {e}") from None
+    _accept_once(cloud, accepted)
+    made = _seal(cloud, _SESSION_MARK, Session(idp_id, accepted.attributes, int(time.time())))
+    if len(made) > _LONGEST:
+        raise authentication.refuse("the assertion holds more than a cookie can")
+    return made
+
+
+def resume(cloud: Cloud, idp_id: str, protocol_id: str, cookie: str) -> Token:
+    """The token of who brought an assertion before, now that the protocol is named. Raises Unauthorized, NotFound."""
+    session = _unseal(cloud, _SESSION_MARK, cookie, Session)
+    if session.idp_id != idp_id:
+        raise authentication.refuse("the assertion was of another provider")
+    with cloud.db.read() as tx:
+        way = federated_user.door(tx, idp_id, protocol_id)
+    return authentication.admit_arrival(cloud, federated_user.enter(cloud, way, session.attributes))
+
+
 def _admit(cloud: Cloud, way: federated_user.Door, accepted: Accepted) -> Token:
+    _accept_once(cloud, accepted)
+    return authentication.admit_arrival(cloud, federated_user.enter(cloud, way, accepted.attributes))
+
+
+def _accept_once(cloud: Cloud, accepted: Accepted) -> None:
+    """Raises Unauthorized for an assertion that let somebody in already."""
     digest = hashlib.sha256(f"{accepted.issuer}\0{accepted.id}".encode()).hexdigest()
     table = saml_assertion.c
     with cloud.db.begin() as tx:
@@ -193,7 +259,6 @@ def _admit(cloud: Cloud, way: federated_user.Door, accepted: Accepted) -> Token:
         if tx.execute(sa.select(table.id).where(table.id == digest)).first() is not None:
             raise authentication.refuse("the assertion has let somebody in already")
         tx.execute(saml_assertion.insert().values(id=digest, ends_at=_utc(accepted.ends)))
-    return authentication.admit_arrival(cloud, federated_user.enter(cloud, way, accepted.attributes))
 
 
 def _utc(seconds: float) -> datetime:
@@ -208,53 +273,32 @@ def _check_origin(cloud: Cloud, origin: str | None) -> str:
     return origin
 
 
-def _seal(cloud: Cloud, begun: Begun) -> str:
+def _seal(cloud: Cloud, mark: bytes, made: Struct) -> str:
     primary = keys.fernets(cloud, keys.TOKENS).primary
-    return primary.encrypt(_MARK + msgspec.json.encode(begun)).decode()
+    return primary.encrypt(mark + zlib.compress(msgspec.json.encode(made))).decode()
 
 
-def _open(cloud: Cloud, text: str | None, idp_id: str, protocol_id: str) -> Begun:
-    """What was sealed for this provider not long ago. Raises Unauthorized."""
+def _unseal(cloud: Cloud, mark: bytes, text: str | None, kind: type[T]) -> T:
+    """What was sealed with `mark` not long ago. Raises Unauthorized."""
     if not text or len(text) > _LONGEST or not text.isascii():
         raise authentication.refuse("nobody brings a login that was begun here")
     every = keys.fernets(cloud, keys.TOKENS).every
     try:
         kept = every.decrypt(text.encode())
-        begun = msgspec.json.decode(kept.removeprefix(_MARK), type=Begun)
-    except (InvalidToken, ValueError, msgspec.MsgspecError):
+        if not kept.startswith(mark):
+            raise ValueError("it was sealed for something else")
+        packed = zlib.decompressobj()
+        made = msgspec.json.decode(packed.decompress(kept[len(mark) :], _LARGEST), type=kind)
+    except (InvalidToken, ValueError, zlib.error, msgspec.MsgspecError):
         raise authentication.refuse("what is brought was not given here") from None
-    if not kept.startswith(_MARK) or not 0 <= int(time.time()) - begun.at <= PATIENCE:
+    if not 0 <= int(time.time()) - made.at <= PATIENCE:  # type: ignore[attr-defined]
         raise authentication.refuse("the login took too long")
+    return made
+
+
+def _open(cloud: Cloud, text: str | None, idp_id: str, protocol_id: str) -> Begun:
+    """What was begun at this provider not long ago. Raises Unauthorized."""
+    begun = _unseal(cloud, _MARK, text, Begun)
     if (begun.idp_id, begun.protocol_id) != (idp_id, protocol_id):
         raise authentication.refuse("the login was begun at another provider")
     return begun
-
-
-# -- our own keys ------------------------------------------------------------------------------------------------------
-
-
-def own_keys(cloud: Cloud) -> Path:
-    """The directory with `key.pem` and `cert.pem`, made at first need; several processes may do so, and one wins."""
-    there = Path(cloud.config.paths.state_dir) / "keys" / "saml2"
-    if (there / "cert.pem").exists():
-        return there
-    there.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=".saml2-", dir=there.parent))
-    key = rsa.generate_private_key(public_exponent=65537, key_size=3072)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Stackling")])
-    now = datetime.now(UTC)
-    builder: Any = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(int.from_bytes(secrets.token_bytes(16), "big") >> 1)
-    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=3650))
-    pem = serialization.Encoding.PEM
-    text = key.private_bytes(
-        pem, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-    )
-    with open(os.open(made / "key.pem", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as f:
-        f.write(text)
-    (made / "cert.pem").write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(pem))
-    try:
-        os.rename(made, there)
-    except OSError:
-        shutil.rmtree(made)  # another process was first
-    return there

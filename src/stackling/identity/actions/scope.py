@@ -31,6 +31,10 @@ def issue(cloud: Cloud, auth: Auth, proof: Proof) -> Token:
         named += ["unscoped"] if scope.unscoped is not UNSET else []
         if len(named) > 1:
             raise BadRequest(f"Ambiguous scope: {' and '.join(named)} exclude each other.")
+        if not named:
+            raise BadRequest(
+                "Expecting to find system, project, domain, OS-TRUST:trust or unscoped in scope."
+            )
         if scope.trust is not None:
             return _of_trust(cloud, proof, scope.trust.id)
     with cloud.db.read() as tx:
@@ -75,7 +79,7 @@ def _target(tx: Tx, user: Row, scope: Scope | None, proof: Proof) -> tuple[int, 
         if scope is not None and scope.project is not None and _project(tx, scope.project).id != project_id:
             raise refuse("an application credential is for its own project")
         return PROJECT, project_id
-    if scope is None or not (scope.project or scope.domain or scope.system or scope.unscoped is not UNSET):
+    if scope is None:
         return _default(tx, user)
     if scope.project:
         return PROJECT, _project(tx, scope.project).id

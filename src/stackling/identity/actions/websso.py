@@ -104,13 +104,14 @@ def finish(
     client_id = way.oidc.client_id
     if client_id is None:
         raise authentication.refuse("the provider has no client_id any more")
-    text = _exchange(cloud, way.oidc, client_id, begun, code)
+    text, access_token = _exchange(cloud, way.oidc, client_id, begun, code)
     claims = federated_user.check_token(cloud, way.oidc, text, [client_id])
     nonce, party = claims.get("nonce"), claims.get("azp", client_id)
     if not isinstance(nonce, str) or not hmac.compare_digest(nonce.encode(), begun.nonce.encode()):
         raise authentication.refuse("the ID token is not for this login")
     if party != client_id:
         raise authentication.refuse("the ID token was given to another client")
+    claims = federated_user.complete(cloud, way.oidc, claims, access_token)
     came = federated_user.enter(cloud, way, oidc_claims.assertion_of(claims))
     return authentication.admit_arrival(cloud, came), begun.origin
 
@@ -170,28 +171,23 @@ def _begun(cloud: Cloud, cookie: str | None) -> Begun:
     return begun
 
 
-def _exchange(cloud: Cloud, options: oidc_provider.Options, client_id: str, begun: Begun, code: str) -> str:
-    """The ID token that the provider gives for a code. Raises Unauthorized, Unavailable."""
+def _exchange(
+    cloud: Cloud, options: oidc_provider.Options, client_id: str, begun: Begun, code: str
+) -> tuple[str, str]:
+    """The ID token and the access token that the provider gives for a code. Raises Unauthorized, Unavailable."""
     found = oidc_provider.provider(cloud, options).discovered()
     if found.token_endpoint is None:
         raise authentication.refuse("the provider has no token endpoint")
+    us, headers = oidc_provider.as_client(options, client_id, found.token_endpoint_auth_methods_supported)
     form = {
         "grant_type": "authorization_code",
         "code": code,
         "redirect_uri": begun.redirect_uri,
         "code_verifier": begun.verifier,
+        **us,
     }
-    headers = {}
-    if options.client_secret is None:
-        form["client_id"] = client_id
-    elif "client_secret_basic" in found.token_endpoint_auth_methods_supported:
-        pair = (
-            f"{urllib.parse.quote(client_id, safe='')}:{urllib.parse.quote(options.client_secret, safe='')}"
-        )
-        headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
-    else:
-        form |= {"client_id": client_id, "client_secret": options.client_secret}
-    text = oidc_provider.fetch(found.token_endpoint, form=form, headers=headers).get("id_token")
+    given = oidc_provider.fetch(found.token_endpoint, form=form, headers=headers)
+    text = given.get("id_token")
     if not isinstance(text, str):
         raise authentication.refuse("the provider gave no ID token for the code")
-    return text
+    return text, str(given.get("access_token") or "")

@@ -29,6 +29,7 @@ from stackling.identity.api import (
     role,
     role_assignment,
     saml,
+    saml_identity_provider,
     trust,
     user,
     version,
@@ -57,6 +58,7 @@ _ROOMS = (
     oidc,
     federated_user,
     saml,
+    saml_identity_provider,
     websso,
 )
 _NO_SUCH_PAGE = (

@@ -4,7 +4,7 @@ from falcon import Request, Response
 
 from stackling.base import peer, rest
 from stackling.base.cloud import Cloud
-from stackling.base.errors import NotFound
+from stackling.base.errors import Forbidden, NotFound
 from stackling.identity.actions import authentication, login_rate, permission, token
 from stackling.identity.actions import project as project_actions
 from stackling.identity.actions.authentication import Auth
@@ -116,7 +116,8 @@ class Catalog(Resource):
     """/v3/auth/catalog"""
 
     def on_get(self, req: Request, resp: Response) -> None:
-        rest.caller(req)
+        if rest.caller(req).project_id is None:
+            raise Forbidden("A project-scoped token is required to produce a service catalog.")
         found = token.tokens(self.cloud).look(rest.token_of(req) or "")
         resp.media = {"catalog": found.catalog or [], "links": {"self": rest.self_url(req, self.cloud)}}
 

@@ -1,6 +1,6 @@
 """/v3/regions, /v3/services, /v3/endpoints"""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from falcon import Request, Response
@@ -222,6 +222,8 @@ class Endpoints(Resource):
     def on_get(self, req: Request, resp: Response) -> None:
         with self.db.read() as tx:
             query = services.endpoint_listing(rest.caller(req))
+            if rest.one_param(req, "interface") not in (None, *get_args(Interface)):
+                raise BadRequest("Invalid input for query parameter interface: there is no such interface")
             old = rest.one_param(req, "region")
             if old is not None:
                 query = query.where(endpoint.c.region_id == old)

@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from stackling.base import rest
 from stackling.base.db import Row
+from stackling.base.errors import BadRequest
 from stackling.identity.actions import endpoint_group as actions
 from stackling.identity.api import project as project_api
 from stackling.identity.api.catalog import many_endpoints
@@ -37,6 +38,11 @@ class UpdateGroup(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     description: str | UnsetType | None = UNSET
 
 
+def _check_filters(filters: Filters) -> None:
+    if not given(filters):
+        raise BadRequest("filters field is required and cannot be empty")
+
+
 class _Groups(Resource):
     def shown(self, req: Request, row: Row) -> dict[str, Any]:
         made = {"id": row.id, "name": row.name, "description": row.description, "filters": row.filters}
@@ -54,6 +60,7 @@ class Groups(_Groups):
 
     def on_post(self, req: Request, resp: Response) -> None:
         want = rest.body(req, CreateGroup, key="endpoint_group")
+        _check_filters(want.filters)
         with self.db.begin() as tx:
             row = actions.create(tx, rest.caller(req), want.name, want.description, given(want.filters))
         resp.status, resp.media = "201 Created", {"endpoint_group": self.shown(req, row)}
@@ -69,8 +76,11 @@ class Group(_Groups):
 
     def on_patch(self, req: Request, resp: Response, endpoint_group_id: str) -> None:
         want = rest.body(req, UpdateGroup, key="endpoint_group")
+        if not given(want):
+            raise BadRequest("Invalid input for field/attribute endpoint_group: nothing to change is named.")
         change = {n: v for n, v in given(want).items() if v is not None or n == "description"}
         if "filters" in change:
+            _check_filters(change["filters"])
             change["filters"] = given(change["filters"])
         with self.db.begin() as tx:
             row = actions.update(tx, rest.caller(req), endpoint_group_id, change)
@@ -101,14 +111,15 @@ class GroupProjects(Resource):
         resp.media = self.listed(req, "projects", made)
 
 
-class GroupProject(_Groups):
+class GroupProject(Resource):
     """/v3/OS-EP-FILTER/endpoint_groups/{endpoint_group_id}/projects/{project_id}"""
 
     def on_get(self, req: Request, resp: Response, endpoint_group_id: str, project_id: str) -> None:
         with self.db.read() as tx:
             actions.GROUPS.check(tx, rest.caller(req), project_id, endpoint_group_id)
-            row = actions.get(tx, rest.caller(req), endpoint_group_id, "get_endpoint_group_in_project")
-        resp.media = {"endpoint_group": self.shown(req, row)}
+        made = {"endpoint_group_id": endpoint_group_id, "project_id": project_id}
+        path = f"{_BELOW}/{endpoint_group_id}/projects/{project_id}"
+        resp.media = {"project_endpoint_group": self.linked(req, path, made)}
 
     def on_put(self, req: Request, resp: Response, endpoint_group_id: str, project_id: str) -> None:
         with self.db.begin() as tx:

@@ -8,7 +8,7 @@ from stackling.identity.actions import authentication, saml
 from stackling.identity.actions.authentication import Auth, ByMapped, Identity
 from stackling.identity.api import page
 from stackling.identity.api.resource import Resource
-from stackling.identity.api.saml import PAOS
+from stackling.identity.api.saml import PAOS, SESSION
 
 
 class FederatedAuth(Resource):
@@ -23,6 +23,10 @@ class FederatedAuth(Resource):
             page.private(resp)
             resp.content_type = PAOS  # exactly so: clients compare
             resp.data = saml.ask(self.cloud, idp_id, protocol_id)
+            return
+        cookies = req.get_cookie_values(SESSION)
+        if text is None and cookies:
+            page.show_token(resp, saml.resume(self.cloud, idp_id, protocol_id, cookies[0]))
             return
         if text is None:
             raise Unauthorized("The request you have made requires authentication.")

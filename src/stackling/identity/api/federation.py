@@ -27,6 +27,13 @@ def _words(change: dict[str, Any]) -> dict[str, Any]:
     return {k: lenient(v, k) if k == "enabled" else v for k, v in change.items()}
 
 
+def _changed(change: dict[str, Any], key: str) -> dict[str, Any]:
+    """Raises BadRequest when nothing is to change."""
+    if not change:
+        raise BadRequest(f"Invalid input for field/attribute {key}: nothing to change is named.")
+    return change
+
+
 def _id(text: str) -> str:
     if not 1 <= len(text) <= 64:
         raise BadRequest("Invalid input for field/attribute id: it has 1 to 64 characters")
@@ -156,7 +163,7 @@ class Protocol(_Protocols):
         resp.status, resp.media = "201 Created", {"protocol": self.shown(req, row)}
 
     def on_patch(self, req: Request, resp: Response, idp_id: str, protocol_id: str) -> None:
-        change = given(rest.body(req, ChangedProtocol, key="protocol"))
+        change = _changed(given(rest.body(req, ChangedProtocol, key="protocol")), "protocol")
         with self.db.begin() as tx:
             row = actions.update_protocol(tx, rest.caller(req), idp_id, protocol_id, change)
         resp.media = {"protocol": self.shown(req, row)}
@@ -353,7 +360,8 @@ class ServiceProvider(_ServiceProviders):
         resp.status, resp.media = "201 Created", {"service_provider": self.shown(req, row)}
 
     def on_patch(self, req: Request, resp: Response, service_provider_id: str) -> None:
-        change = _words(given(rest.body(req, ChangedServiceProvider, key="service_provider")))
+        want = rest.body(req, ChangedServiceProvider, key="service_provider")
+        change = _words(_changed(given(want), "service_provider"))
         if "relay_state_prefix" in change:
             change["relay_state_prefix"] = change["relay_state_prefix"] or actions.RELAY_STATE_PREFIX
         with self.db.begin() as tx:

@@ -1,5 +1,7 @@
 """Who is in which group: /v3/groups/{id}/users and /v3/users/{id}/groups"""
 
+from datetime import datetime
+
 from falcon import Request, Response
 
 from stackling.base import rest
@@ -21,6 +23,7 @@ class Members(Resource):
             query = filtered(
                 req, groups.members(tx, rest.caller(req), group_id), users.user, "name", "enabled"
             )
+            query = user.narrowed_by_password(req, query)
             rows = list(tx.execute(query.order_by(users.user.c.id)))
             ends = users.password_ends(tx, [r.id for r in rows])
         made = [self.linked(req, f"/users/{r.id}", user.shown(r, ends.get(r.id))) for r in rows]
@@ -61,10 +64,21 @@ class GroupsOfUser(Resource):
                 "list_groups_for_user",
                 target(user=row if row is not None else {"id": user_id}),
             )
-            query = filtered(req, groups.of_user(tx, rest.caller(req), user_id), users.group, "name")
+            query = filtered(
+                req, groups.of_user(tx, self.cloud, rest.caller(req), user_id), users.group, "name"
+            )
             rows = list(tx.execute(query.order_by(users.group.c.id)))
-        made = [self.linked(req, f"/groups/{r.id}", group.shown(r)) for r in rows]
+        made = [
+            self.linked(
+                req, f"/groups/{r.id}", {**group.shown(r), "membership_expires_at": _bare(r.expires_at)}
+            )
+            for r in rows
+        ]
         resp.media = self.listed(req, "groups", made)
+
+
+def _bare(when: datetime | None) -> str | None:
+    return None if when is None else when.isoformat(timespec="microseconds")
 
 
 ROUTES = (

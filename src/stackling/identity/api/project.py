@@ -151,7 +151,7 @@ class Project(Resource):
             above, below = projects.ancestors(tx, row.id), projects.descendants(tx, row.id)
             if _asks(req, "parents_as_ids"):
                 tree: dict[str, Any] | None = None
-                for p in reversed([p for p in above if not p.is_domain]):
+                for p in reversed(above):
                     tree = {p.id: tree}
                 made["parents"] = tree
             elif _asks(req, "parents_as_list"):

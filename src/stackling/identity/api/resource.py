@@ -63,10 +63,16 @@ class Resource:
 def wanted(req: Request, key: str, kind: type[T]) -> tuple[T, dict[str, Any]]:
     """What stands under `key` as `kind`, and the attributes that `kind` does not know.
 
-    Identity keeps unknown attributes of most things. Raises BadRequest naming the field.
+    Identity keeps unknown attributes of most things. Raises BadRequest naming the field, and for a PATCH that names
+    nothing, or another id.
     """
     value = rest.json_body(req)
     made: T = rest.convert(value, kind, key=key)
+    if req.method == "PATCH":
+        if not value[key] and key != "project":  # which upstream lets pass, of all
+            raise BadRequest(f"Invalid input for field/attribute {key}: nothing to change is named.")
+        if value[key].get("id") not in (None, req.path.rpartition("/")[2]):
+            raise BadRequest("Cannot change ID")
     known = {f.encode_name for f in msgspec.structs.fields(kind)}
     extra = {k: v for k, v in value[key].items() if k not in known and k not in ("links", "id")}
     for name in extra:
@@ -95,12 +101,12 @@ _COMPARE = {
 }
 
 
-Truth = bool | str | None  # users, projects and domains take words for booleans as well
+Truth = bool | str  # users, projects and domains take words for booleans as well
 
 
-def lenient(value: bool | str | None, name: str) -> bool:
-    """A boolean, or a word for one; null and the empty word are false. Raises BadRequest naming the field."""
-    return False if value in (None, "") else rest.boolean(value, name)
+def lenient(value: bool | str, name: str) -> bool:
+    """A boolean, or a word for one; the empty word is false. Raises BadRequest naming the field."""
+    return False if value == "" else rest.boolean(value, name)
 
 
 def truth(text: str) -> bool:

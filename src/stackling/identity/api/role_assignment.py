@@ -18,6 +18,14 @@ def _flag(req: Request, name: str) -> bool:
     return value is not None and truth(value)
 
 
+def _id(req: Request, name: str) -> str | None:
+    """What a list is narrowed to; an empty word would have it show everything. Raises BadRequest."""
+    value = rest.one_param(req, name)
+    if value == "":
+        raise BadRequest(f"Invalid input for query parameter {name}: it is empty")
+    return value
+
+
 def asked(req: Request) -> Asked:
     inherited = rest.one_param(req, "scope.OS-INHERIT:inherited_to")
     if inherited not in (None, "projects"):
@@ -25,11 +33,11 @@ def asked(req: Request) -> Asked:
             "Invalid input for query parameter scope.OS-INHERIT:inherited_to: it can only be projects"
         )
     return Asked(
-        user_id=rest.one_param(req, "user.id"),
-        group_id=rest.one_param(req, "group.id"),
-        role_id=rest.one_param(req, "role.id"),
-        project_id=rest.one_param(req, "scope.project.id"),
-        domain_id=rest.one_param(req, "scope.domain.id"),
+        user_id=_id(req, "user.id"),
+        group_id=_id(req, "group.id"),
+        role_id=_id(req, "role.id"),
+        project_id=_id(req, "scope.project.id"),
+        domain_id=_id(req, "scope.domain.id"),
         system=rest.one_param(req, "scope.system") is not None,
         inherited=True if inherited else None,
         effective=_flag(req, "effective"),

@@ -8,13 +8,14 @@ import msgspec
 from falcon import Request, Response
 
 from stackling.base import rest
+from stackling.base.cloud import Cloud
 from stackling.base.errors import BadRequest
 from stackling.identity.actions import saml as actions
 from stackling.identity.api import page
 from stackling.identity.api.resource import ROOT, Resource, empty
 from stackling.identity.saml import Options
 
-COOKIE = "stackling_saml"
+COOKIE, SESSION = "stackling_saml", "stackling_saml_session"
 PAOS = "application/vnd.paos+xml"
 _LARGEST = 512 << 10
 
@@ -81,9 +82,32 @@ class Consumer(Resource):
         page.form(resp, origin, {"token": made.text})
 
 
+class Shibboleth(Resource):
+    """/Shibboleth.sso/SAML2/ECP: where clouds with mod_shib take assertions, and other clouds bring ours
+
+    The client goes on to its provider's and protocol's `auth`, whatever Location says, and brings the cookie there.
+    """
+
+    public = True  # what arrives proves who it is
+
+    def on_post(self, req: Request, resp: Response) -> None:
+        page.private(resp)
+        made = actions.arrive(self.cloud, rest.raw_body(req, _LARGEST))
+        secure = self.cloud.config.base_url.startswith("https:")
+        path = f"{ROOT}/OS-FEDERATION"
+        page.cookie(resp, SESSION, made, path=path, seconds=actions.PATIENCE, secure=secure)
+        resp.status = "302 Found"
+        resp.set_header("Location", f"{self.cloud.config.base_url}{ROOT}")
+
+
 _AT = "/v3/auth/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}/saml2"
 ROUTES = (
     ("/v3/OS-FEDERATION/identity_providers/{idp_id}/saml2", Saml),
     (f"{_AT}/metadata", Metadata),
     (f"{_AT}/acs", Consumer),
 )
+
+
+def outside(cloud: Cloud) -> list[tuple[str, object]]:
+    """Routes that are not below the service."""
+    return [(actions.SHIBBOLETH, Shibboleth(cloud))]

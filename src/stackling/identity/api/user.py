@@ -1,19 +1,23 @@
 """/v3/users and what stands below one user in the way of membership and passwords."""
 
+import operator
 from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 from falcon import Request, Response
 from msgspec import UNSET, UnsetType
 
 from stackling.base import peer, rest
 from stackling.base.db import Row, Tx
+from stackling.base.errors import BadRequest
 from stackling.identity.actions import directory, federated_attribute, login_rate
 from stackling.identity.actions import password as passwords
 from stackling.identity.actions import project as project_actions
 from stackling.identity.actions import user as actions
 from stackling.identity.actions.login import UserRef
 from stackling.identity.api import project as project_api
+from stackling.identity.api.application_credential import instant
 from stackling.identity.api.resource import (
     Id,
     Name,
@@ -72,6 +76,33 @@ def one(tx: Tx, row: Row) -> dict[str, Any]:
     return {**made, "federated": federated} if federated else made
 
 
+_COMPARE = {
+    "lt": operator.lt,
+    "lte": operator.le,
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "eq": operator.eq,
+    "neq": operator.ne,
+}
+
+
+def narrowed_by_password(req: Request, query: sa.Select[Any]) -> sa.Select[Any]:
+    """`query` narrowed by `password_expires_at`, such as `lt:2026-01-01T00:00:00Z`. Raises BadRequest."""
+    text = rest.one_param(req, "password_expires_at")
+    if text is None:
+        return query
+    word, _, when = text.partition(":")
+    if word not in _COMPARE:
+        word, when = "eq", text
+    at = instant(when, "password_expires_at")
+    if at is None:
+        raise BadRequest("Invalid input for query parameter password_expires_at: it names no time")
+    held = users.password.c
+    latest = sa.select(sa.func.max(held.id)).group_by(held.user_id)
+    fits = _COMPARE[word](held.expires_at, at)
+    return query.where(users.user.c.id.in_(sa.select(held.user_id).where(held.id.in_(latest), fits)))
+
+
 class Users(Resource):
     """/v3/users"""
 
@@ -80,7 +111,7 @@ class Users(Resource):
         actions.look(self.cloud, caller, domain_id, rest.one_param(req, "name"))
         with self.db.read() as tx:
             query = actions.listing(caller, domain_id)
-            query = filtered(req, query, users.user, "name", "enabled", "id")
+            query = narrowed_by_password(req, filtered(req, query, users.user, "name", "enabled", "id"))
             origin = {n: rest.one_param(req, n) for n in ("idp_id", "protocol_id", "unique_id")}
             query = federated_attribute.narrowed(query, **origin)
             rows, more = paged(req, tx, query, users.user)

@@ -13,6 +13,7 @@ from stackling.identity.mapping import rules as language
 from stackling.identity.mapping.rules import Domain, Local, Remote, Rule
 
 REMOTE_USER = "REMOTE_USER"
+_DESCRIBED = "JSON:"
 Values = list[list[str]]  # for each remote entry that gives values, those
 
 
@@ -215,8 +216,22 @@ def _group_names(local: Local, values: Values) -> list[EvaluatedGroup]:
         domain = _domain(group.domain, values) or DomainRef()
         made += [EvaluatedGroup(name, domain) for name in _many(group.name, values) if name]
     if local.groups is not None:
-        domain = _domain(local.domain, values) or DomainRef()
-        made += [EvaluatedGroup(name, domain) for name in _many(local.groups, values) if name]
+        beside = _domain(local.domain, values)
+        names = [name for name in _many(local.groups, values) if name]
+        made += [EvaluatedGroup(name, beside) if beside else _described(name) for name in names]
+    return made
+
+
+def _described(text: str) -> EvaluatedGroup:
+    """The group that a value without a domain beside it describes, as another Keystone sends them: `JSON:{…}`."""
+    try:
+        if not text.startswith(_DESCRIBED):
+            raise ValueError("it does not describe itself")
+        made = msgspec.json.decode(text.removeprefix(_DESCRIBED), type=EvaluatedGroup)
+        if not made.name or (made.domain.id is None and made.domain.name is None):
+            raise ValueError("it names no group or no domain")
+    except (ValueError, msgspec.MsgspecError, RecursionError) as e:
+        raise MappingRefused(f"The domain of group {text[:64]!r} is not known: {e}.") from None
     return made
 
 

@@ -137,8 +137,10 @@ def _check(rule: Rule, where: str) -> None:
             raise MappingInvalid(f"a group has either an id or a name - at `{here}.group`")
         if group is not None and group.name is not None and not _names(group.domain):
             raise MappingInvalid(f"a group's name needs its domain - at `{here}.group`")
-        if local.groups is not None and not _names(local.domain):
-            raise MappingInvalid(f"groups needs a domain beside it - at `{here}`")
+        if local.groups is not None and not _names(local.domain) and not places(local.groups, here):
+            raise MappingInvalid(
+                f"groups needs a domain beside it, or values that name their own - at `{here}`"
+            )
         for text in texts(local):
             for index in places(text, here):
                 if index >= values:

@@ -4,8 +4,10 @@ Providers are asked seldom: keys are kept for ten minutes, looked for again at m
 names an unknown one, and after a failure nobody asks for ten seconds. Old keys serve while a provider is away.
 """
 
+import base64
 import json
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -31,7 +33,11 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How an identity provider speaks OpenID Connect. `client_secret` is encrypted where it is kept."""
+    """How an identity provider speaks OpenID Connect. `client_secret` is encrypted where it is kept.
+
+    `introspection_endpoint` is for an issuer that does not publish it; `userinfo` adds what that endpoint tells to what
+    a token says, and has it vouch for tokens that can't be read where there is no introspection.
+    """
 
     issuer: str
     audiences: list[str] = []
@@ -39,6 +45,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     client_id: str | None = None
     client_secret: str | None = None
     scopes: list[str] = field(default_factory=lambda: ["openid", "profile", "email"])
+    introspection_endpoint: str | None = None
+    userinfo: bool = False
 
 
 class Discovered(Struct, frozen=True):
@@ -49,6 +57,9 @@ class Discovered(Struct, frozen=True):
     authorization_endpoint: str | None = None
     token_endpoint: str | None = None
     token_endpoint_auth_methods_supported: list[str] = field(default_factory=lambda: ["client_secret_basic"])
+    introspection_endpoint: str | None = None
+    introspection_endpoint_auth_methods_supported: list[str] | None = None  # None: as at the token endpoint
+    userinfo_endpoint: str | None = None
 
 
 def is_safe(url: str) -> bool:
@@ -71,10 +82,18 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 _opener = urllib.request.build_opener(_NoRedirects)
 
 
+class Answered(Unavailable):
+    """The provider answered with an HTTP error."""
+
+    def __init__(self, url: str, code: int) -> None:
+        super().__init__("The identity provider can't be asked just now.", detail=f"{url} answered {code}")
+        self.code = code
+
+
 def fetch(
     url: str, *, form: dict[str, str] | None = None, headers: dict[str, str] | None = None
 ) -> dict[str, Any]:
-    """The JSON object at `url`, or what it answers to `form`. Raises Unavailable."""
+    """The JSON object at `url`, or what it answers to `form`. Raises Unavailable, of which Answered is one."""
     if not is_safe(url):
         raise Unavailable(f"The identity provider can't be asked: {url[:255]} is not an HTTPS URL.")
     data = urllib.parse.urlencode(form).encode() if form is not None else None
@@ -83,12 +102,10 @@ def fetch(
     )
     try:
         with _opener.open(request, timeout=PATIENCE) as answer:
-            text = answer.read(LARGEST + 1)
+            text = _read(answer)
     except urllib.error.HTTPError as e:
         with e:
-            raise Unavailable(
-                "The identity provider can't be asked just now.", detail=f"{url} answered {e.code}"
-            ) from None
+            raise Answered(url, e.code) from None
     except (OSError, ValueError) as e:
         raise Unavailable("The identity provider can't be asked just now.", detail=f"{url}: {e}") from None
     if len(text) > LARGEST:
@@ -102,6 +119,31 @@ def fetch(
     return made
 
 
+def _read(answer: Any) -> bytes:
+    """The body, as long as it is no longer than allowed. Raises TimeoutError for one that comes in drops."""
+    text, until = b"", time.monotonic() + PATIENCE
+    while len(text) <= LARGEST:
+        part = answer.read1(LARGEST + 1 - len(text))
+        if not part:
+            break
+        text += part
+        if time.monotonic() > until:
+            raise TimeoutError("the answer takes too long")
+    return text
+
+
+def as_client(options: Options, client_id: str, methods: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """What says who asks, in the form and in the headers (RFC 6749, 2.3.1)."""
+    if options.client_secret is None:
+        return {"client_id": client_id}, {}
+    if "client_secret_basic" in methods:
+        pair = (
+            f"{urllib.parse.quote(client_id, safe='')}:{urllib.parse.quote(options.client_secret, safe='')}"
+        )
+        return {}, {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+    return {"client_id": client_id, "client_secret": options.client_secret}, {}
+
+
 class Provider:
     """One provider as this process knows it."""
 
@@ -112,6 +154,7 @@ class Provider:
         self._keys: list[Any] | None = None
         self._fetched = self._failed = float("-inf")
         self._discovered: tuple[float, Discovered] | None = None
+        self._silent: dict[str, float] = {}  # since when each endpoint did not answer
 
     def keys(self, kid: str | None) -> list[Any]:
         """The provider's keys for signatures; fetched anew when `kid` is not among them. Raises Unavailable."""
@@ -140,6 +183,19 @@ class Provider:
             self._failed = self._cloud.clock.monotonic()
             raise
         return kept[1]
+
+    def ask(
+        self, url: str, *, form: dict[str, str] | None = None, headers: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Like `fetch`, but after a failure nobody asks there for a while, so that nobody waits for it."""
+        if self._cloud.clock.monotonic() - self._silent.get(url, float("-inf")) < PAUSE:
+            raise Unavailable("The identity provider can't be asked just now; try again later.")
+        try:
+            return fetch(url, form=form, headers=headers)
+        except Unavailable as e:
+            if not isinstance(e, Answered):
+                self._silent[url] = self._cloud.clock.monotonic()
+            raise
 
     def _is_due(self, kid: str | None) -> bool:
         now = self._cloud.clock.monotonic()

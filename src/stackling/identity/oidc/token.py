@@ -88,6 +88,18 @@ def _registry(algorithm: str) -> Any:
     return Registry(strict_check_header=False)
 
 
+def is_jwt(text: str) -> bool:
+    """Whether the text has the form of a signed JWT; any other is for its issuer alone to read."""
+    from joserfc.util import urlsafe_b64decode
+
+    if text.count(".") != 2 or not text.isascii():
+        return False
+    try:
+        return isinstance(json.loads(urlsafe_b64decode(text.partition(".")[0].encode())), dict)
+    except (ValueError, TypeError, RecursionError):
+        return False
+
+
 def _header(text: str) -> _Header:
     from joserfc.util import urlsafe_b64decode
 
@@ -113,6 +125,11 @@ def _checked(payload: bytes | None, issuer: str, audiences: Collection[str], now
         claims = None
     if not isinstance(claims, dict):
         raise TokenRefused("the token holds no claims")
+    return check(claims, issuer, audiences, now)
+
+
+def check(claims: dict[str, Any], issuer: str, audiences: Collection[str], now: datetime) -> dict[str, Any]:
+    """The claims, if they are of the issuer, for one of the audiences, of somebody, and of now. Raises TokenRefused."""
     if claims.get("iss") != issuer:
         raise TokenRefused(f"the issuer is {str(claims.get('iss'))[:128]!r}")
     given = claims.get("aud")

@@ -4,6 +4,7 @@ import base64
 import binascii
 from typing import Any
 
+import msgspec
 from cryptography import x509
 from msgspec import Struct
 
@@ -24,12 +25,14 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How an identity provider speaks SAML2.
 
     `metadata` is its XML; `entity_id` says which of several entities is meant; `allow_unsolicited` lets command lines
-    bring an assertion that nobody here asked for, as Keystone to Keystone does.
+    bring an assertion that nobody here asked for, as Keystone to Keystone does; `allow_sha1` believes signatures with
+    SHA-1, which Keystone makes and nobody else should.
     """
 
     metadata: str
     entity_id: str | None = None
     allow_unsolicited: bool = False
+    allow_sha1: bool = False
 
 
 def chosen(want: Options) -> Options:
@@ -64,11 +67,8 @@ def chosen(want: Options) -> Options:
             raise Invalid(
                 "metadata: SingleSignOnService is not at an HTTPS URL (plain HTTP on loopback only)"
             )
-    return Options(
-        metadata=etree.tostring(entity, encoding="unicode"),
-        entity_id=entity_id,
-        allow_unsolicited=want.allow_unsolicited,
-    )
+    text = etree.tostring(entity, encoding="unicode")
+    return msgspec.structs.replace(want, metadata=text, entity_id=entity_id)
 
 
 def _check_certificate(text: str) -> None:

@@ -6,26 +6,19 @@ pysaml2 leaves open is checked here: one bearer confirmation for our address, an
 
 import base64
 import calendar
-import logging
-import os
-import shutil
-import threading
 import time
-import warnings
-from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
-from stackling.base.errors import Unavailable
 from stackling.identity.saml import document
 from stackling.identity.saml.document import ECP, PAOS, SOAP, Refused
+from stackling.identity.saml.library import KeyPair, library, xmlsec
 from stackling.identity.saml.metadata import Options
 
 LEEWAY = 60  # seconds that clocks may differ
 BEARER = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
 _MOST_VALUES = 2000
-_lock = threading.Lock()
 
 
 class Accepted(Struct, frozen=True):
@@ -38,38 +31,26 @@ class Accepted(Struct, frozen=True):
     attributes: dict[str, list[str]]
 
 
-def library() -> Any:
-    """pysaml2, which takes two seconds to load, and tells of its messages in no log: they are what lets people in."""
-    with _lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a cipher that it offers and nothing here uses
-        import saml2
-        import saml2.client
-        import saml2.config
-        import saml2.metadata
-        import saml2.samlp
-
-    logging.getLogger("saml2").setLevel(logging.CRITICAL + 1)
-    return saml2
-
-
 class ServiceProvider:
-    """One protocol of one provider. `keys` is the directory with our `key.pem` and `cert.pem`."""
+    """One protocol of one provider. With `keys` we sign; assertions may be encrypted for those of `encryption`."""
 
-    def __init__(self, options: Options, *, entity_id: str, consumer: str, keys: Path) -> None:
-        xmlsec = shutil.which("xmlsec1", path=f"{os.environ.get('PATH', '')}:/usr/bin")
-        if xmlsec is None:
-            raise Unavailable(
-                "SAML2 needs Debian's package xmlsec1, which is not installed on the cloud's host."
-            )
+    def __init__(
+        self, options: Options, *, entity_id: str, consumer: str, keys: KeyPair, encryption: KeyPair
+    ) -> None:
+        program = xmlsec()
         saml2 = library()
         self.options, self.entity_id, self.consumer = options, entity_id, consumer
+        self._encryption = encryption
         config = saml2.config.SPConfig()
         settings = {
             "entityid": entity_id,
-            "key_file": str(keys / "key.pem"),
-            "cert_file": str(keys / "cert.pem"),
+            "key_file": str(keys.key),
+            "cert_file": str(keys.certificate),
+            "encryption_keypairs": [
+                {"key_file": str(encryption.key), "cert_file": str(encryption.certificate)}
+            ],
             "metadata": {"inline": [options.metadata]},
-            "xmlsec_binary": xmlsec,
+            "xmlsec_binary": program,
             "accepted_time_diff": LEEWAY,
             "allow_unknown_attributes": True,
             "only_use_keys_in_metadata": True,
@@ -146,7 +127,7 @@ class ServiceProvider:
 
     def accept(self, root: Any, request_id: str | None) -> Accepted:
         """What a response asserts. `request_id` is None for one that nobody asked for. Raises Refused."""
-        text = document.response(root)
+        text = document.response(document.decrypted(root, self._decrypt), allow_sha1=self.options.allow_sha1)
         saml2 = library()
         asked = {request_id: self.consumer} if request_id is not None else {}
         if root.get("InResponseTo") != request_id:
@@ -163,6 +144,13 @@ class ServiceProvider:
         if found is None or found.assertion is None or not found.assertion.signature:
             raise Refused("the library accepts no assertion")
         return self._checked(found.response, found.assertion, request_id)
+
+    def _decrypt(self, text: bytes) -> bytes:
+        try:
+            clear = self._client.sec.decrypt(text.decode(), str(self._encryption.key))
+        except Exception as e:  # noqa: BLE001 (likewise)
+            raise Refused(f"the assertion can't be decrypted: {type(e).__name__}") from None
+        return clear.encode() if isinstance(clear, str) else bytes(clear)
 
     def _checked(self, response: Any, assertion: Any, request_id: str | None) -> Accepted:
         now, us = time.time(), self.options.entity_id
@@ -181,9 +169,11 @@ class ServiceProvider:
             [(a.text or "").strip() for a in one.audience]
             for one in (conditions.audience_restriction if conditions is not None else [])
         ]
-        if not audiences or not all(self.entity_id in one for one in audiences):
+        # One that nobody asked for may name none, as Keystone's: that it is for us is said by the recipient.
+        needed = request_id is not None or bool(audiences)
+        if needed and not (audiences and all(self.entity_id in one for one in audiences)):
             raise Refused(f"the audience is {audiences}")
-        over = _instant(conditions.not_on_or_after)
+        over = _instant(conditions.not_on_or_after) if conditions is not None else None
         if over is not None and over + LEEWAY <= now:
             raise Refused("the assertion is over")
         name = assertion.subject.name_id

@@ -33,6 +33,21 @@ def actors(user_id: Any, now: Any = None) -> sa.ColumnElement[bool]:
     )
 
 
+def memberships(user_id: str, now: datetime) -> sa.Subquery:
+    """The groups that a user is in (`group_id`), and until when (`expires_at`): null for good, else by a provider."""
+    mine, held = membership.c, federated_membership.c
+    for_good = sa.select(mine.group_id, sa.cast(sa.null(), sa.DateTime).label("expires_at")).where(
+        mine.user_id == user_id
+    )
+    for_a_time = (
+        sa.select(held.group_id, sa.func.max(held.expires_at).label("expires_at"))
+        .where(held.user_id == user_id, held.expires_at > now)
+        .where(held.group_id.notin_(sa.select(mine.group_id).where(mine.user_id == user_id)))
+        .group_by(held.group_id)
+    )
+    return for_good.union_all(for_a_time).subquery()
+
+
 class Reach(NamedTuple):
     """Where assignments stand that reach something: on itself, or above it if they are inherited."""
 
