@@ -157,7 +157,6 @@ class _Outer:
         if token:
             try:
                 context.caller = self._bearer(req, token)
-                context.caller.request_id = context.request_id
             except Unauthorized:
                 context.caller = None  # public routes answer; all others say 401 in process_resource
         if service is None:
@@ -170,12 +169,13 @@ class _Outer:
                 raise falcon.HTTPRouteNotFound()
 
     def _bearer(self, req: Request, token: str) -> Caller:
-        found = self.authenticate(token).__copy__()  # the authenticator's own serves other requests too
+        found = self.authenticate(token)
         if found.certificate:
             shown = peer.thumbprint(peer.certificate(req, self.cloud.config.api))
             if not hmac.compare_digest(found.certificate, shown):
                 raise Unauthorized(detail="the token is bound to another client certificate")
-        return found
+        # A copy, since the authenticator's own serves other requests too.
+        return msgspec.structs.replace(found, request_id=req.context.request_id)
 
     def _strip_project(self, req: Request, service: Service) -> None:
         root = service.prefix + service.version_root
