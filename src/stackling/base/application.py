@@ -139,7 +139,7 @@ class _Outer:
     def process_request(self, req: Request, resp: Response) -> None:
         context = cast(Context, req.context)
         req.env[MOST_BODY] = self.cloud.config.api.max_body_mib << 20
-        given = req.get_header("X-Openstack-Request-Id")
+        given = req.env.get("HTTP_X_OPENSTACK_REQUEST_ID")
         if given and given.startswith("req-") and len(given) == 40:
             context.global_request_id = given
         if "\x00" in req.path or "%00" in (req.query_string or ""):
@@ -189,9 +189,9 @@ class _Outer:
     def process_resource(
         self, req: Request, resp: Response, resource: object, params: dict[str, Any]
     ) -> None:
-        if req.context.caller is None and not getattr(resource, "public", False):
-            raise Unauthorized("The request you have made requires authentication.")
         if not getattr(resource, "public", False):
+            if req.context.caller is None:
+                raise Unauthorized("The request you have made requires authentication.")
             self._within_access_rules(req)
         act = audited.act_of(req, resource, params, self.cloud.config.api)
         if act is not None:
@@ -236,7 +236,8 @@ class _Outer:
             if service.headers:
                 service.headers(req, resp)
         status = str(resp.status)[:3]
-        self.cloud.audit.end(int(status), audited.made_id(resp))
+        if self.cloud.audit.act is not None:
+            self.cloud.audit.end(int(status), audited.made_id(resp))
         took = time.perf_counter() - context.started
         name = service.name if service else "-"
         self.instruments.answered(name, req.method, status, took)

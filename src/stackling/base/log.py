@@ -130,4 +130,5 @@ def plain(event: dict[str, Any]) -> None:
     """
     if _info is not None:
         now = datetime.now(UTC).replace(tzinfo=None).isoformat()
-        _info.soon(_line(None, "", {**event, "level": "info", "timestamp": now + "Z"}) + "\n")
+        event |= {"level": "info", "timestamp": now + "Z"}
+        _info.soon(_line(None, "", event) + "\n")

@@ -111,7 +111,7 @@ def bearer(req: Request) -> str | None:
 
 def token_of(req: Request) -> str | None:
     """The text of the caller's token."""
-    return req.get_header("X-Auth-Token") or bearer(req)
+    return req.env.get("HTTP_X_AUTH_TOKEN") or bearer(req)
 
 
 def version(req: Request) -> Version:
