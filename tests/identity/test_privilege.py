@@ -313,7 +313,7 @@ def lend(built: Built, lent: Lent, trusts: list[Loan]) -> Loan | None:
     if made.status != 201:
         return None
     trust = {"OS-TRUST:trust": {"id": made.json["trust"]["id"]}}
-    new = Loan(world, lent, giver, project, above, lambda: built.token(lent.to, trust))
+    new = Loan(world, lent, giver, project, above, lambda who=lent.to: built.token(who, trust))
     trusts.append(new)
     return new
 
@@ -321,11 +321,10 @@ def lend(built: Built, lent: Lent, trusts: list[Loan]) -> Loan | None:
 def _rich() -> World:
     """A world with what chance rarely makes: two ways to the same role, of which one ends, and trusts handed on to the end."""
     world = World([None, 0, 1, None], [0, 0, 0, 1], {(0, 1), (1, 2), (OF_DOMAIN, 3)}, {(0, 0), (1, 1)}, [])
-    of_person_0 = Given(0, 0, 0, False)
+    world.taken = [Given(0, 0, 0, False), Given(PEOPLE, 0, 4, False)]
     world.given = [
-        of_person_0,
+        *world.taken,
         Given(PEOPLE, 0, 0, False),
-        Given(PEOPLE, 0, 4, False),
         Given(PEOPLE + 1, 0, 4, True),
         Given(1, PROJECTS, 2, True),
         Given(0, 1, OF_DOMAIN, False),
@@ -334,10 +333,13 @@ def _rich() -> World:
     world.refused = [Given(2, 3, OF_DOMAIN, False), Given(PEOPLE, 3, OF_DOMAIN, True)]
     world.lent = [
         Lent("application_credential", 0, 0, 0, frozenset({0, 1})),
+        *(Lent(kind, 0, 1, 0, frozenset({3})) for kind in ("application_credential", "trust")),  # not held
         *(Lent("trust", 0, n % PEOPLE, 0, frozenset({0}), n - 1 if n else None) for n in range(5)),
         Lent("trust", 0, 1, 0, frozenset({4}), 0),
+        Lent("trust", 0, 2, 0, frozenset({0, 4})),
+        Lent("application_credential", 1, 1, 1, frozenset({2, 4})),
     ]
-    world.taken, world.left, world.parted = [of_person_0], [(1, 1)], [(1, 2)]
+    world.left, world.parted = [(1, 1)], [(1, 2)]
     return world
 
 
@@ -399,6 +401,8 @@ def compare(built: Built, loans: list[Loan]) -> None:
         got = loan.login()
         built.check(got, loan.gives)
         assert loan.gives() <= world.effective(loan.giver, loan.project)
+        if loan.lent.kind == "trust":
+            assert loan.login((loan.lent.to + 1) % PEOPLE).status == 403
         if got.status == 201:  # what was lent gives no way to more
             user = built.bearer(got)
             more = {"application_credential": {"name": "more"}}
