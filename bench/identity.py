@@ -21,6 +21,7 @@ from bench.measure import request
 
 _PASSWORD = "bench-pass-word"
 _LIST_CALLS = 20  # most of a long list that are measured
+_ROUNDS = 3  # of several clients at once, of which the best counts
 
 
 def main() -> None:
@@ -36,12 +37,10 @@ def main() -> None:
     options = asked.parse_args()
     found: dict[str, Any] = {"machine": measure.machine()}
     if options.os:
-        found["endpoint"] = _all(clouds.named_by_environment(), options)
+        found |= _measured({"endpoint": clouds.named_by_environment()}, options)
     else:
-        with clouds.own() as ours:
-            found["stackling"] = _all(ours, options)
-        with keystone.serving(options.keystone_venv) as theirs:
-            found["keystone"] = _all(theirs, options)
+        with clouds.own() as ours, keystone.serving(options.keystone_venv) as theirs:
+            found |= _measured({"stackling": ours, "keystone": theirs}, options)
         found["times Keystone's"] = {
             name: _ratios(found["stackling"][name], found["keystone"][name]) for name in found["stackling"]
         }
@@ -59,28 +58,42 @@ def _ratios(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, float]:
     return made
 
 
-def _all(cloud: Cloud, options: argparse.Namespace) -> dict[str, Any]:
-    with _filled(cloud, options.users, options.assignments):
-        credential = _application_credential(cloud)
-        found = {}
-        for name, wire, status in (
-            ("log in by password", cloud.login_request(), 201),
-            ("log in by application credential", credential, 201),
-            ("validate token", cloud.wire("identity", "/auth/tokens", X_Subject_Token=cloud.token), 200),
+def _measured(targets: dict[str, Cloud], options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """What was measured of each target. They take turns, so that what else the machine does meets all of them."""
+    found: dict[str, dict[str, Any]] = {name: {} for name in targets}
+    with contextlib.ExitStack() as filled:
+        for cloud in targets.values():
+            filled.enter_context(_filled(cloud, options.users, options.assignments))
+        for what, wire_of, status in (
+            ("log in by password", Cloud.login_request, 201),
+            ("log in by application credential", _application_credential, 201),
+            ("validate token", _validation, 200),
         ):
-            found[name] = _one(cloud, wire, status, options) | {
-                "together": measure.together(
-                    cloud.auth_url, wire, status, clients=options.clients, seconds=options.seconds
-                )
-            }
-        for name, path in (
+            wires = {name: wire_of(cloud) for name, cloud in targets.items()}
+            for name, cloud in targets.items():
+                found[name][what] = _one(cloud, wires[name], status, options)
+            for _ in range(_ROUNDS):
+                for name, cloud in targets.items():
+                    many = measure.together(
+                        cloud.auth_url, wires[name], status, clients=options.clients, seconds=options.seconds
+                    )
+                    best = found[name][what].setdefault("together", many)
+                    if many["per_second"] > best["per_second"]:
+                        found[name][what]["together"] = many
+        for what, path in (
             (f"list {options.users} users", "/users"),
             (f"list {options.assignments} role assignments", "/role_assignments"),
             ("the same, effective", "/role_assignments?effective"),
             ("the same, with names", "/role_assignments?include_names"),
         ):
-            found[name] = _one(cloud, cloud.wire("identity", path), 200, options, most=_LIST_CALLS, least=1)
+            for name, cloud in targets.items():
+                wire = cloud.wire("identity", path)
+                found[name][what] = _one(cloud, wire, 200, options, most=_LIST_CALLS, least=1)
     return found
+
+
+def _validation(cloud: Cloud) -> bytes:
+    return cloud.wire("identity", "/auth/tokens", X_Subject_Token=cloud.token)
 
 
 def _one(

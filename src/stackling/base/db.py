@@ -76,10 +76,11 @@ class Database:
         else:
             options["pool_pre_ping"] = True
         self.engine = sa.create_engine(self.url, **options)
+        self._errors = self.engine.dialect.loaded_dbapi.Error
         self._writing = threading.Lock()
         self._writer: int | None = None
         self._watching = threading.Lock()
-        self._watch: sqlite3.Connection | None = None
+        self._watch: Any = None  # a connection of the driver's own, for what is asked at each request
         self._write_engine: Any = self.engine
         self._before: list[Callable[[Tx], None]] = []
         self._after: list[Callable[[set[str]], None]] = []
@@ -138,19 +139,43 @@ class Database:
 
         SQLite looks it up in memory that its processes share, in 2 µs. None with PostgreSQL, which would have to be asked.
         """
-        if not self.is_sqlite:
-            return None
+        found = (
+            self.glance("PRAGMA data_version") if self.is_sqlite else None
+        )  # which does not count its own commits
+        return found[0] if found is not None else None
+
+    def glance(self, sql: str) -> tuple[Any, ...] | None:
+        """The first row, as it is committed now: past SQLAlchemy and its pool, whose way to PostgreSQL costs ten times more."""
         with self._watching:
-            if self._watch is None:  # a connection of its own, since it does not count its own commits
-                self._watch = sqlite3.connect(str(self.url.database), check_same_thread=False)
-            return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
+            fresh = self._watch is None
+            try:
+                if fresh:
+                    self._watch = self._own()
+                return cast(tuple[Any, ...] | None, self._watch.execute(sql).fetchone())
+            except self._errors as e:
+                self._unwatch()
+                if fresh:
+                    raise sa.exc.OperationalError(sql, None, e) from e
+        return self.glance(sql)  # by a new one: the server may have been started again since
+
+    def _own(self) -> Any:
+        """A connection of the driver that is nobody else's, and begins no transaction by itself."""
+        taken = self.engine.raw_connection()
+        made: Any = taken.driver_connection
+        taken.detach()
+        if not self.is_sqlite:
+            made.autocommit = True
+        return made
+
+    def _unwatch(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
 
     def close(self) -> None:
         self.engine.dispose()
         with self._watching:
-            if self._watch is not None:
-                self._watch.close()
-                self._watch = None
+            self._unwatch()
 
 
 FULL = "its disk is full"

@@ -3,7 +3,14 @@
 Identity's ids are 32 hex digits, all others' UUIDs with dashes (seen in every upstream service).
 """
 
+import random
 import uuid
+
+
+def request() -> str:
+    """The id of a request. It guards nothing, so it need not come from the kernel, which takes four times as long."""
+    digits = f"{random.getrandbits(128):032x}"
+    return f"req-{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 def uuid4() -> str:

@@ -55,8 +55,8 @@ def page(
     query = query.order_by(None).order_by(*order)
     if limit is not None:
         query = query.limit(limit)
-    rows = list(tx.execute(query))
-    return rows[::-1] if backwards else rows
+    rows = tx.execute(query).all()  # at once: one by one takes twice as long
+    return list(rows[::-1] if backwards else rows)
 
 
 def _nullable(column: ColumnElement[Any]) -> bool:

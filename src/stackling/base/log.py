@@ -5,9 +5,13 @@ Anything under a name that sounds like a secret is masked, however deep it sits.
 
 import contextlib
 import functools
+import io
 import json
 import re
 import sys
+import threading
+import time
+from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
 import msgspec
@@ -55,8 +59,10 @@ def _line(_: Any, __: str, event: Any) -> str:
 class _Stream:
     """Where lines go. One that can't be written, on a full disk, is lost: work matters more than its log."""
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    def __init__(self, stream: Any, delay: float) -> None:
+        self._stream, self._delay = stream, delay
+        self._waits = threading.Event()  # set while lines stand in the stream's buffer
+        self._flusher: threading.Thread | None = None  # of this process, not of the one it was forked from
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError):
@@ -66,22 +72,63 @@ class _Stream:
         with contextlib.suppress(OSError):
             self._stream.flush()
 
+    def soon(self, text: str) -> None:
+        """Write a line that can wait for those of the next moment, and for no longer than the delay or the next flush."""
+        self.write(text)
+        if not self._delay:
+            self.flush()
+        elif not self._waits.is_set():
+            self._waits.set()
+            if self._flusher is None:
+                self._flusher = threading.Thread(target=self._flush_each, name="log", daemon=True)
+                self._flusher.start()
 
-def setup(*, level: str = "info", stream: Any = None, pretty: bool = False) -> None:
-    """Send the process's logs to `stream` (standard error by default)."""
+    def _flush_each(self) -> None:
+        while self._waits.wait():
+            time.sleep(self._delay)
+            self._waits.clear()
+            self.flush()
+
+
+_info: _Stream | None = None  # where lines of level info go; None when they go nowhere
+
+
+def setup(*, level: str = "info", stream: Any = None, delay: float = 0.0) -> None:
+    """Send the process's logs to `stream` (standard error by default).
+
+    Lines of requests may wait `delay` seconds to be written together. A write lets another thread run in the middle of
+    each request: that costs a third of the throughput.
+    """
+    global _info
     levels = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+    out = _Stream(stream or sys.stderr, delay)
+    if delay and isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(line_buffering=False, write_through=False)
+    _info = out if levels[level] <= levels["info"] else None
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _mask,
-            *([structlog.dev.ConsoleRenderer()] if pretty else [structlog.processors.format_exc_info, _line]),
+            structlog.processors.format_exc_info,
+            _line,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(levels[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Stream(stream or sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, out)),
         cache_logger_on_first_use=False,
     )
 
 
 def get(name: str) -> Any:
     return structlog.get_logger().bind(logger=name)
+
+
+def plain(event: dict[str, Any]) -> None:
+    """A line of level info of what is no secret, past structlog: for what is written at each request (2 µs, not 10).
+
+    It may wait for the delay that `setup` was given; any other line takes those that wait with it.
+    """
+    if _info is not None:
+        now = datetime.now(UTC).replace(tzinfo=None).isoformat()
+        event |= {"level": "info", "timestamp": now + "Z"}
+        _info.soon(_line(None, "", event) + "\n")

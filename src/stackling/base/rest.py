@@ -5,7 +5,6 @@ Handlers are Falcon resources: decode with `body`, call one action, encode.
 """
 
 import time
-import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
@@ -13,6 +12,7 @@ import msgspec
 from falcon import Request, Response
 from msgspec import Struct
 
+from stackling.base import ids
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
 from stackling.base.errors import (
@@ -88,7 +88,7 @@ class Context:
         self.service: Service | None = None
         self.version = Version(0, 0)
         self.project_in_path: str | None = None
-        self.request_id = f"req-{uuid.uuid4()}"
+        self.request_id = ids.request()
         self.global_request_id: str | None = None
         self.started = time.perf_counter()
 
@@ -111,7 +111,7 @@ def bearer(req: Request) -> str | None:
 
 def token_of(req: Request) -> str | None:
     """The text of the caller's token."""
-    return req.get_header("X-Auth-Token") or bearer(req)
+    return req.env.get("HTTP_X_AUTH_TOKEN") or bearer(req)
 
 
 def version(req: Request) -> Version:
@@ -137,8 +137,10 @@ _BODY = "stackling.body"
 
 def early_json(req: Request) -> None:
     """Read the body before there is a route, and keep it. Raises BadRequest when it says it is JSON and isn't."""
+    if req.method not in ("POST", "PUT", "PATCH"):
+        return
     kind = (req.content_type or "application/json").partition(";")[0].strip()
-    if req.method in ("POST", "PUT", "PATCH") and kind == "application/json":
+    if kind == "application/json":
         req.env[_BODY] = raw_body(req, req.env.get(MOST_BODY, 1 << 20))
         if req.env[_BODY]:
             json_body(req)

@@ -41,7 +41,7 @@ def command(config: Config, *, fake: bool) -> list[str]:
 def run(config: Config, *, fake: bool = False) -> int:
     """Serve until told to stop (SIGTERM, SIGINT). Returns the exit status."""
     tls = certificate(config) if config.api.tls else None
-    log.setup(level=config.log.level)
+    log.setup(level=config.log.level, delay=0.05)
     server = Supervisor(
         "stackling",
         address=config.api.listen,

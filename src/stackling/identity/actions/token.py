@@ -51,19 +51,25 @@ class Tokens:
         self._catalog: tuple[int, list[Row], list[dict[str, str]]] = -1, [], []
         self._revision: tuple[int | None, int] = None, -1
 
-    def look(self, text: str, *, allow_expired: bool = False) -> Token:
-        """The token behind `text`. Raises Unauthorized when it does not work (any more)."""
+    def look(self, text: str, *, allow_expired: bool = False, revision_now: int | None = None) -> Token:
+        """The token behind `text`. Raises Unauthorized when it does not work (any more).
+
+        `revision_now` is the revision that this request has seen already, when it looked at its bearer.
+        """
         cloud = self._cloud()
         if cloud is None:
             raise Unauthorized(REFUSED, detail="the cloud is gone")
         now = cloud.clock.now()
         latest = now - (EXPIRED_WINDOW if allow_expired else timedelta())
         kept = self._known.get(text)
-        known = kept is not None and kept.revision == self._revision_now(cloud.db)
-        payload = kept.payload if kept is not None and known else decode(cloud, text)
-        if payload.expires_at <= latest:
+        if kept is not None:
+            number = self._revision_now(cloud.db) if revision_now is None else revision_now
+            if kept.revision != number:
+                kept = None
+        payload = decode(cloud, text) if kept is None else kept.payload
+        if (payload.expires_at if kept is None else kept.caller.expires_at) <= latest:
             raise Unauthorized(REFUSED, detail="the token has expired")
-        if kept is not None and known and (kept.until is None or kept.until > now):
+        if kept is not None and (kept.until is None or kept.until > now):
             return kept
         directory.freshen(cloud, payload.user_id, payload.trust_id)
         with cloud.db.read() as tx:
@@ -99,10 +105,11 @@ _lock = threading.Lock()
 
 
 def tokens(cloud: Cloud) -> Tokens:
-    with _lock:
-        if cloud not in _of_clouds:
-            _of_clouds[cloud] = Tokens(cloud)
-        return _of_clouds[cloud]
+    found = _of_clouds.get(cloud)
+    if found is None:
+        with _lock:
+            found = _of_clouds.setdefault(cloud, Tokens(cloud))
+    return found
 
 
 def authenticator(cloud: Cloud) -> Callable[[str], Caller]:
@@ -115,10 +122,10 @@ def authenticator(cloud: Cloud) -> Callable[[str], Caller]:
     return authenticate
 
 
-def validate(cloud: Cloud, text: str, *, allow_expired: bool = False) -> Token:
+def validate(cloud: Cloud, caller: Caller, text: str, *, allow_expired: bool = False) -> Token:
     """The token behind `text`. Raises NotFound when it does not work, as the API says of subjects."""
     try:
-        return tokens(cloud).look(text, allow_expired=allow_expired)
+        return tokens(cloud).look(text, allow_expired=allow_expired, revision_now=caller.revision)
     except Unauthorized as e:
         raise NotFound("Could not find token.", detail=e.detail) from None
 

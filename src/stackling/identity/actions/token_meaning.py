@@ -168,6 +168,7 @@ def read(tx: Tx, cloud: Cloud, text: str, payload: Payload, number: int, shared:
         audit_ids=payload.audit,
         expires_at=payload.expires_at,
         methods=tuple(payload.method_names),
+        revision=number,
         **caller,
     )
     _ = who.creds  # made once, shared by all requests with this token

@@ -60,7 +60,9 @@ class Tokens(Resource):
             raise NotFound("Could not find token: the header X-Subject-Token is missing.")
         expired = rest.one_param(req, "allow_expired")
         try:
-            found = token.validate(self.cloud, text, allow_expired=expired is not None and truth(expired))
+            found = token.validate(
+                self.cloud, caller, text, allow_expired=expired is not None and truth(expired)
+            )
         except NotFound:
             permission.may(caller, rule, {"target.token.user_id": caller.user_id})
             raise

@@ -24,9 +24,9 @@ class Members(Resource):
                 req, groups.members(tx, rest.caller(req), group_id), users.user, "name", "enabled"
             )
             query = user.narrowed_by_password(req, query)
-            rows = list(tx.execute(query.order_by(users.user.c.id)))
-            ends = users.password_ends(tx, [r.id for r in rows])
-        made = [self.linked(req, f"/users/{r.id}", user.shown(r, ends.get(r.id))) for r in rows]
+            rows = tx.execute(query.with_only_columns(*users.LISTED).order_by(users.user.c.id)).all()
+        root = self.url(req, "/users/")
+        made = [user.shown(row, row.password_expires_at, root + row.id) for row in rows]
         resp.media = self.listed(req, "users", made)
 
 

@@ -1,6 +1,7 @@
 """/v3/users and what stands below one user in the way of membership and passwords."""
 
 import operator
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -54,7 +55,7 @@ class UpdateUser(msgspec.Struct, kw_only=True):
     federated: list[federated_attribute.Federated] | UnsetType = UNSET
 
 
-def shown(row: Row, expires_at: Any = None) -> dict[str, Any]:
+def shown(row: Row, expires_at: datetime | None, link: str) -> dict[str, Any]:
     made = {
         **row.extra,
         "id": row.id,
@@ -63,15 +64,16 @@ def shown(row: Row, expires_at: Any = None) -> dict[str, Any]:
         "enabled": row.enabled,
         "options": row.options,
         "password_expires_at": None if expires_at is None else expires_at.isoformat(timespec="microseconds"),
+        "links": {"self": link},
     }
     if row.default_project_id:
         made["default_project_id"] = row.default_project_id
     return made
 
 
-def one(tx: Tx, row: Row) -> dict[str, Any]:
+def one(tx: Tx, row: Row, root: str) -> dict[str, Any]:
     kept = users.current_password(tx, row.id)
-    made = shown(row, kept.expires_at if kept is not None else None)
+    made = shown(row, kept.expires_at if kept is not None else None, root + row.id)
     federated = federated_attribute.shown(tx, row.id)
     return {**made, "federated": federated} if federated else made
 
@@ -111,13 +113,13 @@ class Users(Resource):
         actions.look(self.cloud, caller, domain_id, rest.one_param(req, "name"))
         with self.db.read() as tx:
             query = actions.listing(caller, domain_id)
-            query = narrowed_by_password(req, filtered(req, query, users.user, "name", "enabled", "id"))
+            query = filtered(req, query.with_only_columns(*users.LISTED), users.user, "name", "enabled", "id")
+            query = narrowed_by_password(req, query)
             origin = {n: rest.one_param(req, n) for n in ("idp_id", "protocol_id", "unique_id")}
             query = federated_attribute.narrowed(query, **origin)
             rows, more = paged(req, tx, query, users.user)
-            ends = users.password_ends(tx, [r.id for r in rows])
         root = self.url(req, "/users/")
-        made = [{**shown(r, ends.get(r.id)), "links": {"self": root + r.id}} for r in rows]
+        made = [shown(row, row.password_expires_at, root + row.id) for row in rows]
         resp.media = self.listed(req, "users", made, next_marker=more)
 
     def on_post(self, req: Request, resp: Response) -> None:
@@ -134,8 +136,8 @@ class Users(Resource):
         with self.db.begin() as tx:
             row = actions.create(tx, self.cloud, rest.caller(req), new, hashed)
             federated_attribute.put(tx, rest.caller(req), row.id, row.name, want.federated)
-            made = one(tx, row)
-        resp.status, resp.media = "201 Created", {"user": self.linked(req, f"/users/{row.id}", made)}
+            made = one(tx, row, self.url(req, "/users/"))
+        resp.status, resp.media = "201 Created", {"user": made}
 
 
 class User(Resource):
@@ -145,8 +147,9 @@ class User(Resource):
         rest.caller(req)
         directory.refresh_one(self.cloud, user_id)
         with self.db.read() as tx:
-            made = one(tx, actions.get(tx, rest.caller(req), user_id))
-        resp.media = {"user": self.linked(req, f"/users/{user_id}", made)}
+            row = actions.get(tx, rest.caller(req), user_id)
+            made = one(tx, row, self.url(req, "/users/"))
+        resp.media = {"user": made}
 
     def on_patch(self, req: Request, resp: Response, user_id: str) -> None:
         want, extra = wanted(req, "user", UpdateUser)
@@ -164,8 +167,8 @@ class User(Resource):
             )
             if federated is not None:
                 federated_attribute.put(tx, rest.caller(req), row.id, row.name, federated)
-            made = one(tx, row)
-        resp.media = {"user": self.linked(req, f"/users/{user_id}", made)}
+            made = one(tx, row, self.url(req, "/users/"))
+        resp.media = {"user": made}
 
     def on_delete(self, req: Request, resp: Response, user_id: str) -> None:
         with self.db.begin() as tx:

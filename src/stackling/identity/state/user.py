@@ -3,6 +3,8 @@
 `generation` stands in every token of the user: raising it ends all of them, without a look at any clock.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy import (
     BigInteger,
@@ -18,7 +20,7 @@ from sqlalchemy import (
 )
 
 from stackling.base.db import JSON, Row, Tx, metadata
-from stackling.base.statement import Statement, among
+from stackling.base.statement import Statement
 from stackling.identity.state.directory import present
 
 user = Table(
@@ -121,13 +123,13 @@ def end_tokens(tx: Tx, user_id: str) -> None:
     tx.execute(sa.update(user).where(user.c.id == user_id).values(generation=user.c.generation + 1))
 
 
-def password_ends(tx: Tx, user_ids: list[str]) -> dict[str, object]:
-    """When the present passwords of these users end; None for one that doesn't."""
-    return {row.user_id: row.expires_at for row in _ENDS.all(tx, ids=user_ids)}
-
-
-_ENDS = Statement(
-    sa.select(password.c.user_id, password.c.expires_at)
-    .where(among(password.c.user_id, "ids"))
-    .order_by(password.c.id)
-)
+# What lists show of users, which is half of a row, and when their present passwords end.
+LISTED: list[sa.ColumnElement[Any]] = [
+    *(user.c[n] for n in ("id", "name", "domain_id", "default_project_id", "enabled", "options", "extra")),
+    sa.select(password.c.expires_at)
+    .where(password.c.user_id == user.c.id)
+    .order_by(password.c.id.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("password_expires_at"),
+]
