@@ -122,10 +122,12 @@ def authenticator(cloud: Cloud) -> Callable[[str], Caller]:
     return authenticate
 
 
-def validate(cloud: Cloud, caller: Caller, text: str, *, allow_expired: bool = False) -> Token:
-    """The token behind `text`. Raises NotFound when it does not work, as the API says of subjects."""
+def validate(
+    cloud: Cloud, text: str, *, allow_expired: bool = False, revision_now: int | None = None
+) -> Token:
+    """The token behind `text`, as `look` has it. Raises NotFound when it does not work, as the API says of subjects."""
     try:
-        return tokens(cloud).look(text, allow_expired=allow_expired, revision_now=caller.revision)
+        return tokens(cloud).look(text, allow_expired=allow_expired, revision_now=revision_now)
     except Unauthorized as e:
         raise NotFound("Could not find token.", detail=e.detail) from None
 

@@ -60,8 +60,9 @@ class Tokens(Resource):
             raise NotFound("Could not find token: the header X-Subject-Token is missing.")
         expired = rest.one_param(req, "allow_expired")
         try:
+            allow_expired = expired is not None and truth(expired)
             found = token.validate(
-                self.cloud, caller, text, allow_expired=expired is not None and truth(expired)
+                self.cloud, text, allow_expired=allow_expired, revision_now=caller.revision
             )
         except NotFound:
             permission.may(caller, rule, {"target.token.user_id": caller.user_id})
