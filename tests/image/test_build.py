@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from stackling.image import builds
@@ -176,11 +177,9 @@ def test_bad_orders_are_refused_by_field(cloud: Bed, body: Any, status: int, say
     assert cloud.admin.get(f"{V2}/builds").json["builds"] == []
 
 
-def test_tenants_can_not_build_and_do_not_see_what_others_build(cloud: Bed) -> None:
-    got = cloud.alice.post(f"{V2}/builds", {"recipe": "debian-12"})
-    assert got.status == 403
-    assert "only its operators may build" in got.text
-    assert cloud.alice.post(f"{V2}/build_schedules", {"recipe": "micro", "cron": "0 0 * * *"}).status == 403
+def test_readers_can_not_build_and_tenants_do_not_see_what_others_build(cloud: Bed) -> None:
+    assert cloud.reader.post(f"{V2}/builds", {"recipe": "debian-12"}).status == 403
+    assert cloud.reader.post(f"{V2}/build_schedules", {"recipe": "micro", "cron": "0 0 * * *"}).status == 403
     done = ended(cloud, asked(cloud.admin)["id"])
     for user in (cloud.alice, cloud.bob, cloud.reader):
         assert user.get(f"{V2}/builds").json["builds"] == []
@@ -190,19 +189,160 @@ def test_tenants_can_not_build_and_do_not_see_what_others_build(cloud: Bed) -> N
         assert user.post(f"{V2}/builds/{done['id']}/actions/cancel").status == 404
 
 
-def test_an_operator_may_let_members_build_from_shipped_recipes_only(cloud: Bed) -> None:
-    (cloud.home / "etc" / "policy.yaml").write_text(
-        '"image_build:create": "role:member"\n"image_build:cancel": "role:member and project_id:%(project_id)s"\n'
-    )
-    cloud.cloud.policy.reload()
-    made = asked(cloud.alice)
+INSTALLED: dict[str, Any] = {
+    "name": "own",
+    "kind": "installer",
+    "disk": {"size_mib": 4096},
+    "installer": {
+        "iso": "http://127.0.0.1/x.iso",
+        "sha256": "0" * 64,
+        "kernel": "/linux",
+        "initrd": "/initrd",
+        "minutes": 60,
+    },
+}
+OWN: dict[str, Any] = {
+    "name": "own",
+    "release": "bookworm",
+    "repositories": [{"uri": "http://deb.debian.org/debian"}],
+    "packages": ["linux-image-cloud-amd64", "cloud-init"],
+    "commands": ["touch /made"],
+}
+
+
+def test_members_build_their_own_recipes_in_a_virtual_machine(cloud: Bed) -> None:
+    made = asked(cloud.alice, recipe=OWN)
+    assert made["in_machine"] is True
     assert cloud.bob.get(f"{V2}/builds/{made['id']}").status == 404
     done = ended(cloud, made["id"], cloud.reader)
-    assert cloud.alice.get(f"{V2}/images/{done['image_id']}").json["owner"] == cloud.alice.project_id
+    assert done["status"] == "succeeded"
+    image = cloud.alice.get(f"{V2}/images/{done['image_id']}").json
+    assert (image["owner"], image["visibility"]) == (cloud.alice.project_id, "private")
     assert cloud.bob.get(f"{V2}/images/{done['image_id']}").status == 404
-    own = {"name": "x", "kind": "micro"}
-    assert cloud.alice.post(f"{V2}/builds", {"recipe": own}).status == 403
+    assert ended(cloud, asked(cloud.alice, recipe="micro")["id"])["in_machine"] is True
+    assert builder(cloud).in_machine == ["own", "micro"]
+    assert cloud.reader.delete(f"{V2}/builds/{made['id']}").status == 403
+    assert cloud.bob.delete(f"{V2}/builds/{made['id']}").status == 404
+    assert cloud.alice.delete(f"{V2}/builds/{made['id']}").status == 204
+
+
+def test_members_cancel_their_own_builds_only(cloud: Bed) -> None:
+    builder(cloud).hold.set()
+    made = asked(cloud.alice, recipe=OWN)
+    assert cloud.bob.post(f"{V2}/builds/{made['id']}/actions/cancel").status == 404
+    assert cloud.reader.post(f"{V2}/builds/{made['id']}/actions/cancel").status == 403
+    assert cloud.alice.post(f"{V2}/builds/{made['id']}/actions/cancel").status == 202
+    assert ended(cloud, made["id"])["status"] == "cancelled"
+
+
+def test_what_a_member_schedules_is_built_in_a_virtual_machine_too(cloud: Bed) -> None:
+    project_id = cloud.alice.project_id
+    got = cloud.alice.post(f"{V2}/build_schedules", {"recipe": OWN, "cron": "0 3 * * *"})
+    assert (got.status, got.json["in_machine"]) == (201, True)
+    assert cloud.bob.get(f"{V2}/build_schedules/{got.json['id']}").status == 404
+    while not (found := cloud.admin.get(f"{V2}/builds").json["builds"]):
+        pass_time(cloud, 3600)
+    assert ended(cloud, found[0]["id"])["owner"] == project_id
+    assert builder(cloud).in_machine == ["own"]
+
+
+def test_administrators_build_on_the_host_unless_policy_says_otherwise(cloud: Bed) -> None:
+    assert asked(cloud.admin)["in_machine"] is False
+    (cloud.home / "etc" / "policy.yaml").write_text('"image_build:on_host": "!"\n')
+    cloud.cloud.policy.reload()
+    made = asked(cloud.admin)
+    assert made["in_machine"] is True
+    ended(cloud, made["id"])
+    assert builder(cloud).in_machine == ["debian-12"]
+
+
+def test_an_operator_may_keep_builds_to_himself(cloud: Bed) -> None:
+    (cloud.home / "etc" / "policy.yaml").write_text('"image_build:create_custom": "role:admin"\n')
+    cloud.cloud.policy.reload()
+    assert cloud.alice.post(f"{V2}/builds", {"recipe": OWN}).status == 403
+    (cloud.home / "etc" / "policy.yaml").write_text('"add_image": "role:admin"\n')
+    cloud.cloud.policy.reload()
+    assert cloud.alice.post(f"{V2}/builds", {"recipe": "micro"}).status == 403
+    assert cloud.admin.get(f"{V2}/builds").json["builds"] == []
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"repositories": [{"uri": "http://169.254.169.254/x"}]}, "recipe.repositories[0].uri: none of"),
+        ({"repositories": [{"uri": "file:/etc"}]}, "recipe.repositories[0].uri: none of"),
+        ({"memory_mib": 4096}, "recipe.memory_mib: 4096 is more than this cloud's 1024"),
+        ({"disk": {"size_mib": 1 << 20}}, "recipe.disk.size_mib: "),
+        ({"disk": {"spare_mib": 1 << 20}}, "recipe.disk.spare_mib: "),
+        (INSTALLED, "recipe.installer.iso: "),
+        (
+            {**INSTALLED, "installer": {**INSTALLED["installer"], "iso": "/etc/shadow"}},
+            "recipe.installer.iso: ",
+        ),
+        (
+            {**INSTALLED, "installer": {**INSTALLED["installer"], "minutes": 1440}},
+            "recipe.installer.minutes: ",
+        ),
+    ],
+)
+def test_tenants_recipes_have_limits_that_those_of_administrators_have_not(
+    cloud: Bed, change: dict[str, Any], says: str
+) -> None:
+    body = {"recipe": {**OWN, **change} if "kind" not in change else change}
+    got = cloud.alice.post(f"{V2}/builds", body)
+    assert got.status == 400, got
+    assert says in got.text
+    assert cloud.alice.post(f"{V2}/build_schedules", {**body, "cron": "0 0 * * *"}).status == 400
+    assert cloud.admin.get(f"{V2}/builds").json["builds"] == []
+    ended(cloud, cloud.admin.post(f"{V2}/builds", body).json["id"])
+
+
+def test_repositories_that_the_operator_adds_are_tenants_too(
+    cloud: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = {**OWN, "repositories": [{"uri": "http://packages.example/debian/"}]}
+    assert cloud.alice.post(f"{V2}/builds", {"recipe": ours}).status == 400
+    image = msgspec.structs.replace(
+        cloud.cloud.config.image, build_repositories=["http://packages.example/debian"]
+    )
+    monkeypatch.setattr(cloud.cloud, "config", msgspec.structs.replace(cloud.cloud.config, image=image))
+    ended(cloud, asked(cloud.alice, recipe=ours)["id"])
+
+
+def test_an_image_is_public_or_has_a_protected_property_only_if_its_builder_may_say_so(
+    cloud: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert cloud.alice.post(f"{V2}/builds", {"recipe": "micro", "visibility": "public"}).status == 403
+    rules = cloud.home / "protection.conf"
+    verbs = ("create", "read", "update", "delete")
+    rules.write_text(
+        "[billing]\n" + "".join(f"{verb} = admin\n" for verb in verbs)
+        + "[.*]\n" + "".join(f"{verb} = @\n" for verb in verbs)
+    )  # fmt: skip
+    image = msgspec.structs.replace(cloud.cloud.config.image, property_protection_file=str(rules))
+    monkeypatch.setattr(cloud.cloud, "config", msgspec.structs.replace(cloud.cloud.config, image=image))
+    free = {**OWN, "properties": {"billing": "free"}}
+    got = cloud.alice.post(f"{V2}/builds", {"recipe": free})
+    assert (got.status, "billing" in got.text) == (403, True)
+    ended(cloud, asked(cloud.admin, recipe=free)["id"])
+
+
+def test_projects_take_turns(cloud: Bed) -> None:
+    builder(cloud).hold.set()
+    mine = []
+    for _ in range(3):
+        mine.append(asked(cloud.alice, recipe="micro")["id"])
+        cloud.clock.turn(1)
+        cloud.settle()
+    theirs = asked(cloud.bob, recipe="micro")["id"]
+    cloud.settle()
+    assert cloud.bob.get(f"{V2}/builds/{theirs}").json["message"] == "1 other builds come first"
+    cloud.turn(4, every=1)
+    assert cloud.alice.get(f"{V2}/builds/{mine[1]}").json["message"] == "2 other builds come first"
+    assert cloud.alice.get(f"{V2}/builds/{mine[2]}").json["message"] == "3 other builds come first"
+    for user, id in [*((cloud.alice, id) for id in mine), (cloud.bob, theirs)]:
+        user.post(f"{V2}/builds/{id}/actions/cancel")
+        ended(cloud, id)
 
 
 def test_a_project_has_only_so_many_builds_at_once(cloud: Bed) -> None:

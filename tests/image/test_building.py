@@ -1,42 +1,28 @@
-"""Real builds: packages from real repositories, images that are booted. Minutes each, so they are `host` tests.
-
-Packages and the tiny image are kept between runs in /var/tmp/stackling-builds.
-"""
+"""Real builds: packages from real repositories, images that are booted. Minutes each, so they are `host` tests."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from stackling.image.builder import BuildError, cloudify, confine, line, recipe
+from stackling.base.config import Image
+from stackling.image.builder import BuildError, cloudify, confine, limits, line, recipe
 from stackling.image.builder.work import Work
 
 from . import old_archive
-
-KEPT = Path("/var/tmp/stackling-builds")
 
 pytestmark = [
     pytest.mark.host,
     pytest.mark.timeout(7200),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root for namespaces"),
 ]
-
-
-@pytest.fixture(scope="module")
-def cache() -> Path:
-    micro = KEPT / "micro"
-    micro.mkdir(parents=True, exist_ok=True)
-    for name in ("ready.qcow2", "ready.qcow2.json"):
-        ready = Path("/var/tmp/stackling-ready") / name
-        if ready.exists() and not (micro / name).exists():
-            shutil.copy(ready, micro / name)
-    return KEPT
 
 
 def mine() -> list[str]:
@@ -80,6 +66,27 @@ def test_an_image_that_fails_its_test_is_none(tmp_path: Path, cache: Path) -> No
     assert "it is broken" in work.log.read_text()
 
 
+def running(place: Path) -> bool:
+    return any(str(place) in command and "qemu-system" in command for command in mine())
+
+
+def until(true: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def kill_with_its_machine(script: str, place: Path) -> None:
+    """Run a script until it has a virtual machine in `place`, and kill it."""
+    builder = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
+    until(lambda: running(place) or builder.poll() is not None, 120)
+    assert builder.poll() is None
+    builder.send_signal(signal.SIGKILL)
+    builder.wait()
+    until(lambda: not any(str(place) in command for command in mine()), 30)
+
+
 def test_a_killed_build_leaves_nothing_running_and_begins_anew(tmp_path: Path, cache: Path) -> None:
     place = tmp_path / "build"
     script = f"""
@@ -89,23 +96,39 @@ def test_a_killed_build_leaves_nothing_running_and_begins_anew(tmp_path: Path, c
     line.build(recipe.shipped()["micro"], Work(Path({str(place)!r}), cache=Path({str(cache)!r})))
     """
     mounts = Path("/proc/mounts").read_text()
-    builder = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
-    end = time.monotonic() + 120
-    while not any(str(place) in command and "qemu-system" in command for command in mine()):
-        assert time.monotonic() < end
-        assert builder.poll() is None
-        time.sleep(0.2)
-    builder.send_signal(signal.SIGKILL)
-    builder.wait()
-    end = time.monotonic() + 30
-    while any(str(place) in command for command in mine()):
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    kill_with_its_machine(script, place)
     assert Path("/proc/mounts").read_text() == mounts
     work = Work(place, cache=cache)
     work.begin()
     assert list(work.scratch.iterdir()) == []
     work.end()
+
+
+def test_a_killed_or_cancelled_machine_leaves_nothing_running(tmp_path: Path, cache: Path) -> None:
+    place, cancelled = tmp_path / "build", tmp_path / "cancelled"
+    script = f"""
+    from pathlib import Path
+    from stackling.image.builder import confine, machine
+    from stackling.image.builder.work import Work, own
+    work = Work(Path({str(place)!r}), cache=Path({str(cache)!r}), stop=Path({str(cancelled)!r}).exists)
+    work.begin()
+    machine.prepare(work)
+    (work.scratch / "disk").write_bytes(bytes(4096))
+    own(work.scratch / "disk")
+    told = dict(place=str(work.scratch), target=str(work.scratch / "disk"), kind="raw", accel="tcg")
+    call = ("stackling.image.builder.cloudify:inside", dict(told, script="while :; do echo busy; done"))
+    try:
+        work.confined([], "Sleeping", call=call, seconds=600)
+    except confine.Stopped:
+        Path({str(cancelled)!r}).write_text("stopped")
+    """
+    kill_with_its_machine(script, place)
+    builder = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
+    until(lambda: "busy\nbusy" in (place / "log").read_text() or builder.poll() is not None, 120)
+    cancelled.touch()
+    builder.wait(30)
+    assert cancelled.read_text() == "stopped"
+    assert not any(str(place) in command for command in mine())
 
 
 @pytest.mark.slow
@@ -159,6 +182,46 @@ def test_a_repository_signed_by_somebody_else_is_refused(tmp_path: Path, cache: 
     mirrors = {place.uri: f"copy:{archive}" for place in old.repositories}
     with pytest.raises(BuildError, match="is not signed"):
         line.build(old, Work(tmp_path / "build", cache=cache, mirrors=mirrors))
+
+
+# Kernel and initial RAM disk of Debian, and an init that shows who it was made by; most of it is Debian's own work.
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "release": "bookworm",
+    "repositories": [
+        {"uri": "http://deb.debian.org/debian"},
+        {"uri": "http://deb.debian.org/debian-security", "suite": "{release}-security"},
+    ],
+    "packages": ["linux-image-cloud-amd64", "initramfs-tools", "busybox-static"],
+    "without": ["/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*"],
+    "files": [
+        {
+            "path": "/sbin/small",
+            "mode": "0755",
+            "content": "#!/bin/sh\ncat /etc/seen\nmount -t proc p /proc\nmount -t sysfs s /sys\n"
+            'modprobe -a evdev button\necho "small login:"\nexec busybox acpid -d\n',
+        },
+        {"path": "/etc/acpi/PWRF/00000080", "mode": "0755", "content": "#!/bin/sh\nbusybox poweroff -f\n"},
+    ],
+    "commands": ["{ echo nets: $(ls /sys/class/net); id -u; } | tee /etc/seen"],
+    "disk": {"boot": ["bios"], "spare_mib": 64},
+    "cloud": "none",
+    "kernel_arguments": "console=ttyS0,115200 init=/sbin/small",
+    "memory_mib": 256,
+}
+
+
+@pytest.mark.slow
+def test_a_tenants_image_is_made_where_there_is_nothing_of_the_host(tmp_path: Path, cache: Path) -> None:
+    work = Work(tmp_path / "build", cache=cache, limits=limits.configured(Image()))
+    built = line.build(recipe.convert(SMALL), work)
+    said = work.log.read_text()
+    assert "\nnets: lo\n0\n" in said
+    assert "test: clean shutdown" in said
+    assert "linux-image-cloud-amd64" in {package.name for package in built.packages}
+    with pytest.raises(BuildError, match=r"Installing packages in a virtual machine: .*ended with status"):
+        line.build(recipe.convert({**SMALL, "commands": ["echo it is broken; exit 7"]}), work)
+    assert "it is broken" in work.log.read_text()
 
 
 @pytest.mark.slow

@@ -286,6 +286,26 @@ class Image(Section, frozen=True):
     build_keyring: Annotated[
         str, _says("File of keys that packages may be signed with besides the recipe's. Empty: none.")
     ] = ""
+    build_repositories: Annotated[
+        list[str],
+        _says(
+            "URIs of package repositories that tenants' recipes may name, besides those of the shipped recipes and of"
+            " `build_mirrors`."
+        ),
+    ] = field(default_factory=list)
+    build_memory_mib: Annotated[
+        int, Meta(ge=256), _says("MiB of memory that a virtual machine of a tenant's build has at most.")
+    ] = 1024
+    build_disk_gib: Annotated[
+        Positive,
+        _says(
+            "GiB that the disk of a tenant's build may have. While it is made up to three times as much is taken."
+        ),
+    ] = 10
+    build_minutes: Annotated[
+        Positive, _says("Minutes that a tenant's build may take, its test included.")
+    ] = 240
+    build_cache_gib: Annotated[int, Meta(ge=0), _says("GiB of packages kept between builds at most.")] = 10
 
 
 class Compute(Section, frozen=True):

@@ -16,6 +16,7 @@ from stackling.compute.driver import Hypervisor
 from stackling.compute.drivers.libvirt import LibvirtHypervisor
 from stackling.image import builds
 from stackling.image.actions import web
+from stackling.image.builder import limits
 from stackling.image.cache import ImageCache
 from stackling.image.data_driver import NodeCache
 from stackling.image.driver import Builder
@@ -80,6 +81,8 @@ class Node:
                 mirrors=config.image.build_mirrors,
                 keyring=Path(config.image.build_keyring) if config.image.build_keyring else None,
                 accel="kvm" if usable else "tcg",
+                limits=limits.configured(config.image),
+                kept=config.image.build_cache_gib,
             ),
         )
 

@@ -19,8 +19,10 @@ class Told(Struct, frozen=True):
 class Builder(Protocol):
     """Builds an image on this host. May be repeated; what an earlier run left is cleared away."""
 
-    def build(self, recipe: Recipe, directory: Path, *, stop: Callable[[], bool]) -> Told:
+    def build(self, recipe: Recipe, directory: Path, *, in_machine: bool, stop: Callable[[], bool]) -> Told:
         """Have the tested image as `directory/image.qcow2`, with `log`, `progress.json` and `packages.json` beside it.
+
+        `in_machine`: nothing of it runs but in virtual machines, within the limits of those who aren't trusted.
 
         Raises BuildError (why there is no image), Stopped (`stop()` says that nobody wants it any more).
         """

@@ -66,14 +66,19 @@ RULES = (
     Rule("get_task", _ANYONE, "Show a task"),
     Rule("get_tasks", _ANYONE, "List tasks"),
     Rule("add_task", _ANYONE, "Create a task"),
-    # Builds: rules of our own. They run on a host, so only those whom the operator trusts may start them.
-    Rule("image_build:create", "role:admin", "Build an image from a shipped recipe"),
-    Rule("image_build:create_custom", "role:admin", "Build an image from a recipe of one's own"),
+    # Builds: rules of our own.
+    Rule("image_build:create", _OWNER, "Build an image from a shipped recipe"),
+    Rule("image_build:create_custom", _OWNER, "Build an image from a recipe of one's own"),
+    Rule(
+        "image_build:on_host",
+        "role:admin",
+        "Have one's builds run confined on a host instead of in a virtual machine, and without its limits",
+    ),
     Rule("image_build:list", _OWN_READER, "List builds of images and their schedules"),
     Rule("image_build:show", _OWN_READER, "Show a build, its log and packages, or a schedule"),
-    Rule("image_build:cancel", "role:admin", "Cancel a build"),
-    Rule("image_build:delete", "role:admin", "Delete a build that has ended"),
-    Rule("image_build:schedule", "role:admin", "Create, change and delete schedules of builds"),
+    Rule("image_build:cancel", _OWNER, "Cancel a build"),
+    Rule("image_build:delete", _OWNER, "Delete a build that has ended"),
+    Rule("image_build:schedule", _OWNER, "Create, change and delete schedules of builds"),
     *(Rule(f"get_metadef_{what}", _DEFINED, f"Show a metadata definition's {what}") for what in _SHOWN),
     Rule(
         "get_metadef_namespaces",

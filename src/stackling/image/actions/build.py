@@ -15,6 +15,8 @@ from stackling.base.listing import page
 from stackling.identity.actions.quota import Projects, Quotas
 from stackling.image import builds
 from stackling.image.actions import image as images
+from stackling.image.actions import protection
+from stackling.image.builder import limits
 from stackling.image.builder import recipe as recipes
 from stackling.image.builder.recipe import InvalidRecipe, Recipe
 from stackling.image.state.build import ENDED, State, image_build, image_build_schedule
@@ -34,30 +36,34 @@ class NewBuild(Struct, kw_only=True):
     keep: int | None = None
 
 
-def chosen(tx: Tx, caller: Caller, want: str | Mapping[str, Any]) -> Recipe:
-    """The recipe that is meant. Raises Forbidden (a recipe of one's own), BadRequest naming its field, NotFound."""
-    if isinstance(want, str):
-        known = recipes.shipped()
-        if want not in known:
-            raise NotFound(f"There is no recipe {want[:64]!r}. There are: {', '.join(known)}.")
-        return known[want]
-    caller.may("image_build:create_custom")
+def chosen(cloud: Cloud, caller: Caller, want: str | Mapping[str, Any]) -> tuple[Recipe, bool]:
+    """The recipe that is meant, and whether it is built in a virtual machine, within limits: that of a tenant is.
+
+    Raises Forbidden (a recipe of one's own, a protected property), BadRequest naming the recipe's field, NotFound.
+    """
+    known = recipes.shipped()
+    if isinstance(want, str) and want not in known:
+        raise NotFound(f"There is no recipe {want[:64]!r}. There are: {', '.join(known)}.")
+    if not isinstance(want, str):
+        caller.may("image_build:create_custom")
+    in_machine = not caller.can("image_build:on_host")
     try:
-        return recipes.convert(dict(want))
+        recipe = known[want] if isinstance(want, str) else recipes.convert(dict(want))
+        if in_machine:
+            limits.configured(cloud.config.image).check(recipe)
     except InvalidRecipe as e:
         raise BadRequest(f"Invalid input for field/attribute recipe.{e}") from None
+    protection.of(cloud).may_create(caller, recipe.properties)
+    return recipe, in_machine
 
 
 def may_build(caller: Caller, rule: str, visibility: str) -> str:
-    """The project that the caller may build for. Raises Forbidden saying what else a tenant can do."""
+    """The project that the caller may build for. Raises Forbidden."""
     if caller.project_id is None:
         raise Forbidden("An image needs an owner: use a token of a project.")
-    if not caller.can(rule):
-        raise Forbidden(
-            f"Policy doesn't allow {rule} to be performed. Images are built on the cloud's own hosts, so only its"
-            " operators may build; build in a server of your own, and upload the image or make one of the server."
-        )
+    caller.may(rule)
     aim = {"project_id": caller.project_id, "owner": caller.project_id, "visibility": visibility}
+    caller.may("add_image", aim)
     if visibility == Visibility.PUBLIC:
         caller.may("publicize_image", aim)
     if visibility == Visibility.COMMUNITY:
@@ -68,7 +74,7 @@ def may_build(caller: Caller, rule: str, visibility: str) -> str:
 def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewBuild) -> Row:
     """Have an image built. Raises Forbidden, NotFound (the recipe), BadRequest, QuotaExceeded."""
     project_id = may_build(caller, "image_build:create", want.visibility)
-    recipe = chosen(tx, caller, want.recipe)
+    recipe, in_machine = chosen(cloud, caller, want.recipe)
     return start(
         tx,
         cloud,
@@ -79,6 +85,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewBuild) -> Row:
         recipe=recipes.plain(recipe),
         visibility=want.visibility,
         keep=want.keep,
+        in_machine=in_machine,
         schedule_id=None,
     )
 
@@ -94,6 +101,7 @@ def start(
     recipe: Mapping[str, Any],
     visibility: str,
     keep: int | None,
+    in_machine: bool,
     schedule_id: str | None,
 ) -> Row:
     """Record a build and have it worked on. Raises QuotaExceeded."""
@@ -112,6 +120,7 @@ def start(
         "request_id": request_id,
         "image_id": ids.uuid4(),
         "keep": keep,
+        "in_machine": in_machine,
         "schedule_id": schedule_id,
         "cancelled": False,
         "runs": 0,

@@ -39,7 +39,7 @@ def following(cron: str, now: datetime) -> datetime:
 def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewSchedule) -> Row:
     """Have an image built at these times. Raises Forbidden, NotFound (the recipe), BadRequest, QuotaExceeded."""
     project_id = build.may_build(caller, "image_build:schedule", want.visibility)
-    recipe = build.chosen(tx, caller, want.recipe)
+    recipe, in_machine = build.chosen(cloud, caller, want.recipe)
     now = cloud.clock.now()
     due = following(want.cron, now)
     build.QUOTAS.check(tx, cloud, project_id, {"image_build_schedules": 1})
@@ -55,6 +55,7 @@ def create(tx: Tx, cloud: Cloud, caller: Caller, want: NewSchedule) -> Row:
         "user_id": caller.user_id,
         "cron": want.cron,
         "keep": want.keep or 1,
+        "in_machine": in_machine,
         "enabled": want.enabled,
         "next_at": due if want.enabled else None,
     }

@@ -59,6 +59,7 @@ def _common(row: Row) -> dict[str, Any]:
         "recipe": row.recipe["name"],
         "visibility": row.visibility,
         "keep": row.keep,
+        "in_machine": bool(row.in_machine),
         "created_at": zulu(row.created_at),
         "updated_at": zulu(row.updated_at or row.created_at),
     }

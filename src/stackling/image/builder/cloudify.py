@@ -1,31 +1,26 @@
 """Makes an existing disk image cloud-aware, without starting it and without the host reading what is in it.
 
-A small virtual machine, the tiny image, has the disk as its second one, mounts it, and puts the agent in (or tells a
-cloud-init that is there where to look). Whatever the disk holds, a broken file system or a hostile one, only that machine
-meets it.
+A small virtual machine (`machine.py`) mounts the disk, and puts the agent in (or tells a cloud-init that is there where to
+look). Whatever the disk holds, a broken file system or a hostile one, only that machine meets it.
 """
 
 import base64
-import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
-from stackling.image.builder import trial
+from stackling.image.builder import machine, trial
 from stackling.image.builder.agent import HOME, agent_files
 from stackling.image.builder.debian import CLOUD_INIT
 from stackling.image.builder.disk import compress
-from stackling.image.builder.micro.build import build_ready_image
+from stackling.image.builder.machine import Drive
 from stackling.image.builder.recipe import Recipe
-from stackling.image.builder.run import BuildError, require, run
+from stackling.image.builder.run import BuildError, require
 from stackling.image.builder.work import Work, own
 from stackling.image.inspection import InspectionError, Inspector
 
-#: Commands this needs, and the Debian packages that have them.
-TOOLS = {"mcopy": "mtools", "mkfs.vfat": "dosfstools", "qemu-img": "qemu-utils", **trial.TOOLS}
 _SECONDS = 900.0
-_MARK = "CLOUDIFY:"
+_MEMORY = 256  # MiB
 
 
 def cloudify(source: Path, work: Work, *, login: str = "root", accel: str = "tcg", test: bool = True) -> Path:
@@ -33,7 +28,7 @@ def cloudify(source: Path, work: Work, *, login: str = "root", accel: str = "tcg
 
     Raises BuildError saying why the image can't be used, or what its test found; Stopped.
     """
-    require(TOOLS)
+    require(machine.TOOLS)
     kind = inspected(source)
     work.begin()
     try:
@@ -41,14 +36,7 @@ def cloudify(source: Path, work: Work, *, login: str = "root", accel: str = "tcg
         target = work.scratch / f"target.{kind}"
         shutil.copyfile(source, target)
         own(target)
-        tiny = build_ready_image(
-            work.cache / "micro" / "ready.qcow2",
-            cache=work.cache / "micro" / "cache",
-            progress=lambda says: work.say(10, says),
-        )
-        helper = work.scratch / "helper.qcow2"
-        shutil.copyfile(tiny.path, helper)
-        own(helper)
+        machine.prepare(work)
         work.say(30, "opening the image in a virtual machine")
         arguments = {
             "place": str(work.scratch),
@@ -98,13 +86,9 @@ def inspected(source: Path) -> str:
 
 
 def _script(login: str) -> str:
-    """What the virtual machine does, as its user data."""
+    """What the virtual machine does."""
     lines = [
-        "#!/bin/sh",
-        "export PATH=/usr/bin:/usr/sbin",
-        f'end() {{ echo "{_MARK} $*" >/dev/console; sync; poweroff -f; exit; }}',
         "disk=/dev/vdb; root=",
-        "mkdir -p /target",
         # The root file system is the one that has users and something to start with.
         f"for part in {' '.join(f'${{disk}}{n}' for n in ['', *range(1, 16)])}; do",
         '    [ -b "$part" ] || continue',
@@ -147,25 +131,6 @@ def _encoded(text: str) -> str:
 def inside(place: str, target: str, kind: str, script: str, accel: str) -> None:
     """Run the machine until it powers itself off, then write the compressed image (run confined). Raises BuildError."""
     home = Path(place)
-    drive, console = home / "drive", home / "helper-console"
-    (home / "meta_data.json").write_text(json.dumps({"uuid": "cloudify", "hostname": "helper"}))
-    (home / "user_data").write_text(script)
-    run(["mkfs.vfat", "-C", "-n", "config-2", drive, "8192"])
-    run(["mmd", "-i", drive, "::/openstack", "::/openstack/latest"])
-    for name in ("meta_data.json", "user_data"):
-        run(["mcopy", "-i", drive, home / name, f"::/openstack/latest/{name}"])
-    argv = [
-        *("qemu-system-x86_64", "-M", "q35", "-accel", accel, "-m", "256", "-display", "none", "-nodefaults"),
-        *("-cpu", "host" if accel == "kvm" else "Nehalem", "-no-reboot", "-no-user-config"),
-        *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny", "-serial", f"file:{console}"),
-        *("-drive", f"file={home / 'helper.qcow2'},if=virtio,format=qcow2,snapshot=off,cache=unsafe"),
-        *("-drive", f"file={target},if=virtio,format={kind},cache=unsafe"),
-        *("-drive", f"file={drive},if=virtio,format=raw,readonly=on", "-device", "virtio-rng-pci"),
-    ]
-    status = subprocess.run(argv, stdin=subprocess.DEVNULL, check=False).returncode
-    said = console.read_text(errors="replace") if console.exists() else ""
-    marks = [line.split(_MARK, 1)[1].strip() for line in said.splitlines() if _MARK in line]
-    sys.stdout.write("\n".join([*said.splitlines()[-5:], *marks, ""]))
-    if status or not marks or not marks[-1].startswith("ok: "):
-        raise BuildError(marks[-1] if marks else f"the machine ended with status {status}: {said[-400:]}")
+    done = machine.carry_out(home, script, [Drive(target, kind)], accel=accel, memory=_MEMORY)
+    sys.stdout.write(f"{done}\n")
     compress(target, str(home / "disk.qcow2"), kind)

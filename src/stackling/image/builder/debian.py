@@ -4,8 +4,10 @@ The two are apart, so that the network is only there for apt, and installing, wh
 recipe's commands, has none. Both run confined.
 """
 
+import contextlib
 import hashlib
 import io
+import os
 import shlex
 import shutil
 import tarfile
@@ -18,7 +20,7 @@ from stackling.image.builder import recipe as recipes
 from stackling.image.builder.agent import agent_files
 from stackling.image.builder.recipe import File, Recipe
 from stackling.image.builder.run import BuildError
-from stackling.image.builder.work import Work, own
+from stackling.image.builder.work import Work, link, own
 
 #: Commands this needs, and the Debian packages that have them.
 TOOLS = {"apt-get": "apt", "dpkg-deb": "dpkg", "mmdebstrap": "mmdebstrap"}
@@ -50,14 +52,17 @@ def fetch(recipe: Recipe, work: Work) -> list[Package]:
     archives = apt / "cache" / "archives"
     # The cache's files are root's: whoever runs confined can read them and nothing else.
     for file in kept.glob("*.deb"):
-        _link(file, archives / file.name)
+        link(file, archives / file.name)
     get = f"apt-get -c {apt}/apt.conf -q -o APT::Sandbox::User=root"
     wanted = " ".join(shlex.quote(name) for name in recipe.packages)
+    wanted = f"--yes --no-install-recommends '?essential' '?priority(required)' {wanted}"
+    most = (work.limits.disk_mib if work.limits else 1 << 20) * recipes.MIB
     script = f"""set -e
 {get} update
-{get} install --download-only --yes --no-install-recommends '?essential' '?priority(required)' {wanted}
-{get} install --print-uris --yes --no-install-recommends '?essential' '?priority(required)' {wanted} -o Dir::Cache::archives={apt}/none/ |
-    sed -n "s/^'[^']*' \\([^ ]*\\) .*/\\1/p" >{apt}/wanted
+{get} install --print-uris {wanted} -o Dir::Cache::archives={apt}/none/ >{apt}/uris
+awk '/^\\047/ {{ n += $3 }} END {{ if (n > {most}) {{ print "the packages take " int(n / {recipes.MIB}) " MiB, which is too much"; exit 1 }} }}' {apt}/uris
+{get} install --download-only {wanted}
+sed -n "s/^'[^']*' \\([^ ]*\\) .*/\\1/p" {apt}/uris >{apt}/wanted
 sed 's/_/=/; s/_.*//; s/%3a/:/g' {apt}/wanted | xargs apt-cache -c {apt}/apt.conf show >{apt}/records
 """
     work.say(5, "fetching packages from the recipe's repositories")
@@ -127,13 +132,6 @@ def _local(recipe: Recipe, work: Work) -> list[Path]:
     return [Path(p.partition(":")[2].removeprefix("//")) for p in places if p.startswith(("file:", "copy:"))]
 
 
-def _link(file: Path, to: Path) -> None:
-    try:
-        to.hardlink_to(file)
-    except OSError:  # another file system
-        shutil.copyfile(file, to)
-
-
 def _take(work: Work, apt: Path, kept: Path) -> list[Package]:
     """Move what was fetched into a repository of its own, and what is new into the cache."""
     records = {
@@ -155,7 +153,9 @@ def _take(work: Work, apt: Path, kept: Path) -> list[Package]:
             (kept / name).unlink(missing_ok=True)
             raise BuildError(f"Fetching packages: {name} is not what its repository says; try again")
         (repository / name).write_bytes(data)
-        if not (kept / name).exists():
+        if (kept / name).exists():
+            os.utime(kept / name)  # `prune` takes what was not needed for longest
+        else:
             (kept / f".{name}").write_bytes(data)
             (kept / f".{name}").replace(kept / name)
         packages.append(
@@ -165,6 +165,21 @@ def _take(work: Work, apt: Path, kept: Path) -> list[Package]:
     (repository / "Packages").write_text("\n".join(index))
     shutil.rmtree(apt)
     return packages
+
+
+def prune(cache: Path, most: int) -> None:
+    """Have no more than `most` bytes of packages in the cache."""
+    files = sorted(
+        ((file, file.stat()) for file in cache.glob("archives/*/*.deb")), key=lambda f: f[1].st_mtime
+    )
+    left = sum(about.st_size for _, about in files)
+    for file, about in files:
+        if left > most:
+            file.unlink()
+            left -= about.st_size
+    for place in cache.glob("archives/*"):
+        with contextlib.suppress(OSError):
+            place.rmdir()  # an empty one
 
 
 def _records(text: str) -> Iterable[dict[str, str]]:
@@ -190,27 +205,35 @@ def install(recipe: Recipe, work: Work, uuid: str) -> None:
     scratch = work.scratch
     (scratch / "root").mkdir()
     own(scratch / "root")
-    (scratch / "files.tar").write_bytes(_tar(_files(recipe, uuid)))
-    hook = scratch / "customize"
-    hook.write_text(_customize(recipe, scratch))
-    hook.chmod(0o755)
-    excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in recipe.without]
+    lay_out(recipe, scratch, uuid, scratch)
     work.say(25, "installing packages")
     work.confined(
-        [
-            *("mmdebstrap", "--mode=root", "--variant=required", "--format=directory", "--verbose"),
-            *("--architectures=" + recipe.architecture, "--skip=cleanup/reproducible", "--skip=check/qemu"),
-            "--aptopt=APT::Install-Recommends false",
-            "--dpkgopt=force-unsafe-io",
-            *excluded,
-            "--include=" + ",".join(recipe.packages),
-            f"--customize-hook={hook}",
-            *("", scratch / "root"),  # the release is not the repository's, which has no Release file
-            f"deb [trusted=yes] copy://{scratch}/repository ./",
-        ],
-        "Installing packages",
-        seconds=_INSTALL_SECONDS,
+        mmdebstrap(recipe, scratch, scratch / "root"), "Installing packages", seconds=_INSTALL_SECONDS
     )
+
+
+def lay_out(recipe: Recipe, place: Path, uuid: str, seen: Path) -> None:
+    """Put what the installation needs besides the packages into `place`, which it sees as `seen`."""
+    (place / "files.tar").write_bytes(_tar(_files(recipe, uuid)))
+    hook = place / "customize"
+    hook.write_text(_customize(recipe, seen))
+    hook.chmod(0o755)
+
+
+def mmdebstrap(recipe: Recipe, place: Path, root: Path) -> list[str | Path]:
+    """The command that installs what was laid out in `place`, with the packages in `place/repository`, as `root`."""
+    excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in recipe.without]
+    return [
+        *("mmdebstrap", "--mode=root", "--variant=required", "--format=directory", "--verbose"),
+        *("--architectures=" + recipe.architecture, "--skip=cleanup/reproducible", "--skip=check/qemu"),
+        "--aptopt=APT::Install-Recommends false",
+        "--dpkgopt=force-unsafe-io",
+        *excluded,
+        "--include=" + ",".join(recipe.packages),
+        f"--customize-hook={place / 'customize'}",
+        *("", root),  # the release is not the repository's, which has no Release file
+        f"deb [trusted=yes] copy://{place}/repository ./",
+    ]
 
 
 def _files(recipe: Recipe, uuid: str) -> list[File]:

@@ -33,6 +33,7 @@ _BIOS_TYPE = "21686148-6449-6E6F-744E-656564454649"
 _ESP_TYPE = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 _ROOT_TYPE = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"  # Linux root (x86-64)
 _SECTOR = 512
+_INODES, _JOURNAL_MIB = 1.06, 80
 # Up to 128 GiB by growing online in one go (blocks of 4 KiB); the kernel goes on from there by itself.
 _RESIZE_BLOCKS = 33554432
 
@@ -47,6 +48,21 @@ def require_grub(disk: Disk) -> None:
             raise BuildError(f"Booting by {boot} needs GRUB's files; install with: apt-get install {package}")
 
 
+def start_mib(disk: Disk) -> int:
+    """Where the root file system begins, MiB."""
+    return 1 + sum(_loaders(disk).values())
+
+
+def _loaders(disk: Disk) -> dict[str, int]:
+    """What stands before the root file system, by way of booting, MiB each."""
+    return {name: size for name, size in (("bios", _BIOS_MIB), ("uefi", _ESP_MIB)) if name in disk.boot}
+
+
+def fixed_root_mib(disk: Disk) -> int | None:
+    """The size of the root file system where the disk's is given; else its content decides."""
+    return None if disk.size_mib is None else disk.size_mib - sum(_loaders(disk).values())
+
+
 def write(scratch: str, disk: dict[str, object], uuid: str) -> None:
     """Write `scratch/disk.raw` from `scratch/root` (run confined, where the tree's owners are who they should be).
 
@@ -54,59 +70,45 @@ def write(scratch: str, disk: dict[str, object], uuid: str) -> None:
     """
     place, want = Path(scratch), msgspec.convert(disk, Disk)
     root, out = place / "root", place / "disk.raw"
-    sectors = [_BIOS_MIB if "bios" in want.boot else 0, _ESP_MIB if "uefi" in want.boot else 0]
-    root_mib = (want.size_mib or _content_mib(root) + want.spare_mib) - sum(sectors) * (
-        want.size_mib is not None
-    )
-    start = 1
+    root_mib = fixed_root_mib(want) or content_mib(root) + want.spare_mib
+    frame(place, want, uuid, root_mib)
+    run([*mke2fs(want, uuid, root, start_mib(want)), out, f"{root_mib}M"])
+
+
+def frame(place: Path, want: Disk, uuid: str, root_mib: int) -> None:
+    """Give `place/disk.raw` everything but its root file system, which may be there: partitions and boot loaders."""
+    out, start = place / "disk.raw", start_mib(want)
+    sizes = {**_loaders(want), "root": root_mib}
+    kinds = {"bios": _BIOS_TYPE, "uefi": _ESP_TYPE, "root": _ROOT_TYPE}
     layout = [f"label: gpt\nlabel-id: {_derived(uuid, 0)}\n"]
     starts: dict[str, int] = {}
-    for name, kind, size in (
-        ("bios", _BIOS_TYPE, sectors[0]),
-        ("uefi", _ESP_TYPE, sectors[1]),
-        ("root", _ROOT_TYPE, root_mib),
-    ):
-        if size:
-            starts[name] = start
-            layout.append(
-                f"start={start}MiB, size={size}MiB, type={kind}, uuid={_derived(uuid, len(layout))}, name={name}\n"
-            )
-            start += size
-    with out.open("wb") as file:
-        file.truncate((start + 1) * MIB)
+    at = 1
+    for name, size in sizes.items():
+        starts[name] = at
+        layout.append(
+            f"start={at}MiB, size={size}MiB, type={kinds[name]}, uuid={_derived(uuid, len(layout))}, name={name}\n"
+        )
+        at += size
+    with out.open("r+b" if out.exists() else "wb") as file:
+        # Nothing stands outside the root file system but what is written here.
+        file.truncate(at * MIB)
+        file.truncate((at + 1) * MIB)
+        file.write(bytes(start * MIB))
     run(["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", out], stdin="".join(layout))
     if "bios" in starts:
         _write_bios(place, out, starts["bios"], uuid)
     if "uefi" in starts:
         _write_uefi(place, out, starts["uefi"], uuid)
+
+
+def mke2fs(want: Disk, uuid: str, root: Path, start: int) -> list[str | Path]:
+    """The command that makes the root file system from a tree, without its last words: where to, and its size."""
     features = ["-O", ",".join(want.features)] if want.features else []
-    run(
-        [
-            *(
-                "mke2fs",
-                "-q",
-                "-F",
-                "-t",
-                want.filesystem,
-                *features,
-                "-L",
-                "cloud-root",
-                "-U",
-                uuid,
-                "-b",
-                "4096",
-            ),
-            *(
-                "-m",
-                "1",
-                "-d",
-                root,
-                "-E",
-                f"offset={starts['root'] * MIB},resize={_RESIZE_BLOCKS},hash_seed={uuid},root_owner=0:0",
-            ),
-            *(out, f"{root_mib}M"),
-        ]
-    )
+    extended = f"offset={start * MIB},resize={_RESIZE_BLOCKS},hash_seed={uuid},root_owner=0:0"
+    return [
+        *("mke2fs", "-q", "-F", "-t", want.filesystem, *features, "-L", "cloud-root", "-U", uuid),
+        *("-b", "4096", "-m", "1", "-d", root, "-E", extended),
+    ]
 
 
 def compress(disk: str, out: str, kind: str = "raw") -> None:
@@ -114,13 +116,21 @@ def compress(disk: str, out: str, kind: str = "raw") -> None:
     run(["qemu-img", "convert", "-q", "-f", kind, "-O", "qcow2", "-c", "-W", "-m", "4", disk, out])
 
 
-def _content_mib(root: Path) -> int:
+def content_mib(root: Path) -> int:
+    """The room that a tree takes as a file system."""
     total = 0
     for directory, _, files in os.walk(root):
         total += 4096 + sum(
             (os.lstat(os.path.join(directory, f)).st_size + 4095) // 4096 * 4096 for f in files
         )
-    return int(total * 1.06 / MIB) + 80  # inodes and the journal
+    return int(total * _INODES / MIB) + _JOURNAL_MIB
+
+
+def content_mib_told(root: Path) -> str:
+    """The same as a shell's word, for a tree that only a virtual machine sees."""
+    each = '{ n += $1 == "d" ? 4096 : int(($2 + 4095) / 4096) * 4096 }'
+    end = f"END {{ print int(n * {_INODES} / {MIB}) + {_JOURNAL_MIB} }}"
+    return f"$(find {root} -printf '%y %s\\n' | awk '{each} {end}')"
 
 
 def _derived(uuid: str, number: int) -> str:

@@ -11,11 +11,13 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from stackling.image import download
 from stackling.image.builder.confine import Stopped
+from stackling.image.builder.limits import Limits
 from stackling.image.builder.micro.cpio import write_initrd
 from stackling.image.builder.recipe import MIB, Installer, Recipe
 from stackling.image.builder.run import BuildError, run
-from stackling.image.builder.work import Work
+from stackling.image.builder.work import Work, link
 
 #: Commands this needs, and the Debian packages that have them.
 TOOLS = {"qemu-img": "qemu-utils", "qemu-system-x86_64": "qemu-system-x86", "xorriso": "xorriso"}
@@ -40,19 +42,22 @@ def install(recipe: Recipe, work: Work, *, accel: str = "tcg") -> None:
         "accel": accel,
     }
     work.say(20, "running the installer")
-    # The installer fetches from its mirrors, so it is on the host's network, as QEMU's users are: behind an address of its own.
+    # The installer fetches from its mirrors, so it is on the host's network, as QEMU's users are: behind an address of its
+    # own. A tenant's would reach there what the host reaches; it finds a network without anybody.
     work.confined(
         [],
         "Running the installer",
         call=("stackling.image.builder.installer:inside", arguments),
         seconds=want.minutes * 60.0,
-        network=True,
+        network=work.limits is None,
         groups=("kvm",) if accel == "kvm" else (),
     )
 
 
 def _medium(want: Installer, work: Work) -> Path:
     """The checked installation medium, kept in the cache by its digest."""
+    if work.limits is not None:
+        return _tenants_medium(want, work, work.limits)
     kept = work.cache / "media" / want.sha256
     kept.parent.mkdir(parents=True, exist_ok=True)
     if not kept.exists():
@@ -80,11 +85,29 @@ def _medium(want: Installer, work: Work) -> Path:
         finally:
             new.unlink(missing_ok=True)
     own_copy = work.scratch / "medium.iso"
-    try:
-        own_copy.hardlink_to(kept)
-    except OSError:
-        shutil.copyfile(kept, own_copy)
+    link(kept, own_copy)
     return own_copy
+
+
+def _tenants_medium(want: Installer, work: Work, limits: Limits) -> Path:
+    """The checked medium, from where users may have the cloud fetch. What others fetched is not a tenant's to have."""
+    file, digest, left = work.scratch / "medium.iso", hashlib.sha256(), limits.disk_mib * MIB
+    work.say(5, f"fetching {want.iso}")
+    try:
+        with download.fetch(want.iso, limits.media) as body, file.open("wb") as out:
+            for chunk in body.chunks:
+                left -= len(chunk)
+                if left < 0:
+                    raise BuildError(f"installer.iso: it is larger than this cloud's {limits.disk_mib} MiB")
+                if work.stop():
+                    raise Stopped
+                digest.update(chunk)
+                out.write(chunk)
+    except download.Refused as e:
+        raise BuildError(f"installer.iso: {e.says}") from None
+    if digest.hexdigest() != want.sha256:
+        raise BuildError(f"installer.sha256: {want.iso} has {digest.hexdigest()}")
+    return file
 
 
 def inside(

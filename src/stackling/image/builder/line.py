@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from stackling.image.builder import debian, disk, installer, trial
+from stackling.image.builder import appliance, debian, disk, installer, machine, trial
+from stackling.image.builder.cloudify import inspected
 from stackling.image.builder.debian import Package
 from stackling.image.builder.micro.build import build_ready_image
-from stackling.image.builder.recipe import MIB, Recipe, plain
+from stackling.image.builder.recipe import MIB, InvalidRecipe, Recipe, plain
 from stackling.image.builder.run import BuildError, require
 from stackling.image.builder.work import Work, own
 
@@ -50,24 +51,30 @@ def packages_digest(packages: list[Package]) -> str:
 def build(recipe: Recipe, work: Work, *, accel: str = "tcg") -> Built:
     """Build and test an image; the file is `work.directory/image.qcow2`, beside it `packages.json` (SPDX).
 
+    With `work.limits` the recipe is a tenant's: it is held to them, and made in a virtual machine (`appliance`).
+
     Raises BuildError (why there is no image), Stopped (nobody wants it any more). Either leaves no image.
     """
     image = work.directory / "image.qcow2"
     image.unlink(missing_ok=True)
     work.begin()
     try:
+        if work.limits is not None:
+            work.limits.check(recipe)
         work.say(1, f"building {recipe.name} (recipe {recipe.digest[:12]})")
         made, packages = _make(recipe, work, accel)
+        _judge(made)
         trial.try_out(recipe, work, made, accel=accel)
+        _judge(made)
         work.say(95, "keeping the image")
         (work.directory / "packages.json").write_bytes(msgspec.json.encode(sbom(recipe, packages)))
         made.replace(image)
         built = _described(image, recipe, packages)
         work.say(100, f"done: {built.size >> 20} MiB, SHA-512 {built.sha512[:16]}…")
         return built
-    except BuildError as e:
+    except (BuildError, InvalidRecipe) as e:
         work.say_last(f"failed: {e}")
-        raise
+        raise BuildError(str(e)) from e
     finally:
         work.end()
 
@@ -90,27 +97,38 @@ def _make(recipe: Recipe, work: Work, accel: str) -> tuple[Path, list[Package]]:
         installer.install(recipe, work, accel=accel)
         packages: list[Package] = []
     else:
-        require({**debian.TOOLS, **disk.TOOLS, **trial.TOOLS})
+        require({**debian.TOOLS, **disk.TOOLS, **machine.TOOLS})
         disk.require_grub(recipe.disk)
         packages = debian.fetch(recipe, work)
         # The same recipe and packages give the same names inside the image.
         name = str(uuid.uuid5(uuid.NAMESPACE_OID, recipe.digest + packages_digest(packages)))
-        debian.install(recipe, work, name)
-        work.say(55, "writing the disk")
-        written = {
-            "scratch": str(work.scratch),
-            "disk": msgspec.to_builtins(recipe.disk),
-            "uuid": name,
-        }
-        work.confined(
-            [], "Writing the disk", call=("stackling.image.builder.disk:write", written), seconds=_SECONDS
-        )
+        if work.limits is not None:
+            appliance.construct(recipe, work, name, work.limits, accel=accel)
+        else:
+            _install(recipe, work, name)
     work.say(62, "compressing")
     arguments = {"disk": str(work.scratch / "disk.raw"), "out": str(made)}
     work.confined(
         [], "Compressing", call=("stackling.image.builder.disk:compress", arguments), seconds=_SECONDS
     )
     return made, packages
+
+
+def _install(recipe: Recipe, work: Work, name: str) -> None:
+    """Write the disk of a recipe that is trusted with the host, as far as it is confined."""
+    debian.install(recipe, work, name)
+    work.say(55, "writing the disk")
+    written = {"scratch": str(work.scratch), "disk": msgspec.to_builtins(recipe.disk), "uuid": name}
+    work.confined(
+        [], "Writing the disk", call=("stackling.image.builder.disk:write", written), seconds=_SECONDS
+    )
+
+
+def _judge(made: Path) -> None:
+    """What comes out of a virtual machine is a stranger's file, until it was looked at. Raises BuildError."""
+    if made.is_symlink() or not made.is_file():
+        raise BuildError("The image is no file")
+    inspected(made)
 
 
 def _described(image: Path, recipe: Recipe, packages: list[Package]) -> Built:

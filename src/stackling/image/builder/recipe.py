@@ -1,5 +1,6 @@
 """Recipes: what an image is to be, as a small YAML file. `shipped()` are those that come with Stackling (`recipes/`)."""
 
+import functools
 import hashlib
 import re
 from collections.abc import Mapping
@@ -199,6 +200,7 @@ _RESERVED = re.compile(
 )
 
 
+@functools.cache
 def shipped() -> Mapping[str, Recipe]:
     """The recipes that come with Stackling, by name."""
     return {path.stem: parse(path.read_text()) for path in sorted(SHIPPED.glob("*.yaml"))}

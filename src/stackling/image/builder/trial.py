@@ -12,6 +12,7 @@ import secrets
 import shlex
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,8 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from stackling.image.builder.recipe import Recipe
+from stackling.image.builder.console import heard
+from stackling.image.builder.recipe import MIB, Recipe
 from stackling.image.builder.run import run
 from stackling.image.builder.work import Work, own
 
@@ -33,6 +35,7 @@ _UEFI = Path("/usr/share/ovmf/OVMF.fd")
 _PORT = 2222
 _MAC = "52:54:00:12:34:56"
 _GROWS_MIB = 1024
+_MOST_CONSOLE, _MOST_SAID = 4 * MIB, MIB
 # Amazon's tree beside OpenStack's, as servers of the cloud find it: cloud-init calls itself degraded where it is missing.
 _EC2 = {
     "latest": b"meta-data/",
@@ -180,15 +183,24 @@ def _look(
 
 def _ssh(login: str, key: Path, command: str) -> subprocess.CompletedProcess[str]:
     words = ["sh", "-c", command] if login == "root" else ["sudo", "-n", "sh", "-c", command]
-    return subprocess.run(
-        ["ssh", "-i", str(key), *_SSH, f"{login}@127.0.0.1", shlex.join(words)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=600,
-        check=False,
-    )
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as trouble:
+        done = subprocess.run(
+            # A guest may say more than fits in memory.
+            [
+                *("sh", "-c", f'ulimit -f {_MOST_SAID // 512}; exec ssh "$@"', "ssh", "-i", str(key), *_SSH),
+                *(f"{login}@127.0.0.1", shlex.join(words)),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=trouble,
+            timeout=600,
+            check=False,
+        )
+        texts = []
+        for file in (said, trouble):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+    return subprocess.CompletedProcess(done.args, done.returncode, *texts)
 
 
 def _key(home: Path) -> tuple[Path, str]:
@@ -322,15 +334,22 @@ def _machine(home: Path, disk: Path, accel: str, memory: int, *, uefi: bool) -> 
         *("-cpu", "host" if accel == "kvm" else "Nehalem", "-display", "none", "-nodefaults"),
         *("-no-user-config", "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny"),
         *("-smbios", "type=1,manufacturer=Stackling,product=OpenStack Compute"),
-        *("-serial", f"file:{console}", "-qmp", f"unix:{control},server=on,wait=off"),
-        *("-drive", f"file={disk},if=virtio,format=qcow2,cache=unsafe", "-device", "virtio-rng-pci"),
+        *("-qmp", f"unix:{control},server=on,wait=off"),
+        *(
+            "-drive",
+            f"file={disk},if=virtio,format=qcow2,cache=unsafe,werror=report",
+            "-device",
+            "virtio-rng-pci",
+        ),
         *("-netdev", f"{network},hostfwd=tcp:127.0.0.1:{_PORT}-:22"),
         *("-device", f"virtio-net-pci,netdev=n0,mac={_MAC}"),
         *(("-bios", str(_UEFI)) if uefi else ()),
     ]
-    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
-    try:
-        yield _Guest(process, console, control)
-    finally:
-        process.kill()
-        process.wait()
+    with console.open("wb") as file, heard(file.fileno(), _MOST_CONSOLE) as serial:
+        argv += ["-serial", f"file:{serial.qemu}"]
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, pass_fds=(serial.fd,))
+        try:
+            yield _Guest(process, console, control)
+        finally:
+            process.kill()
+            process.wait()

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from stackling.image.builder import confine
+from stackling.image.builder.limits import Limits
 from stackling.image.builder.run import BuildError
 
-# How mmdebstrap says once more that something failed.
-_NOISE = ("I: ", "E: setup failed", "E: mmdebstrap failed", "E: Sub-process")
+# How mmdebstrap, and the virtual machine, say once more that something failed.
+_NOISE = ("I: ", "E: setup failed", "E: mmdebstrap failed", "E: Sub-process", "RESULT: ")
 
 
 class Work:
@@ -20,7 +21,8 @@ class Work:
 
     `cache` keeps downloaded packages between builds, `hide` are places of the host that nothing confined may see, and
     `mirrors` says what is used in place of a recipe's repositories (URI → URI). `keyring` are keys trusted besides the
-    recipe's. `stop()` is asked all the time whether the build is still wanted. `heard` is told each line of progress.
+    recipe's. `limits` are there for a build of somebody who isn't trusted with the host: code of the image runs in virtual
+    machines only, and all of it takes no longer. `stop()` is asked all the time whether the build is still wanted. `heard` is told each line of progress.
     """
 
     def __init__(
@@ -31,11 +33,13 @@ class Work:
         hide: Sequence[Path] = (),
         mirrors: Mapping[str, str] | None = None,
         keyring: Path | None = None,
+        limits: Limits | None = None,
         stop: Callable[[], bool] = lambda: False,
         heard: Callable[[int, str], None] = lambda percent, says: None,
     ) -> None:
         self.directory, self.cache, self.hide = directory.absolute(), cache.absolute(), tuple(hide)
         self.mirrors, self.keyring = dict(mirrors or {}), keyring
+        self.limits = limits
         self.stop, self._heard = stop, heard
         self.scratch = self.directory / "scratch"
         self._begun = time.monotonic()
@@ -91,6 +95,9 @@ class Work:
 
         Raises BuildError, which begins with `what` and ends with the last lines of the log; Stopped.
         """
+        if self.limits is not None:
+            left = self.limits.minutes * 60 - (time.monotonic() - self._begun)
+            seconds = min(seconds, max(left, 0))
         with self.log.open("ab") as log:
             begun = log.tell()
             try:
@@ -113,7 +120,7 @@ class Work:
     def _last_lines(self, begun: int) -> str:
         with self.log.open("rb") as log:
             size = log.seek(0, 2)
-            log.seek(max(begun, size - 4096))
+            log.seek(max(begun, size - 32768))  # mmdebstrap's commands name each package
             lines = log.read().decode(errors="replace").splitlines()
         said = [line.strip() for line in lines if line.strip() and not line.startswith(_NOISE)]
         return "It said: " + " | ".join(said[-4:])[-600:] if said else ""
@@ -122,3 +129,11 @@ class Work:
 def own(path: Path) -> None:
     """Give a directory or file to whoever runs confined."""
     os.chown(path, confine.FIRST_ID, confine.FIRST_ID, follow_symlinks=False)
+
+
+def link(file: Path, to: Path) -> None:
+    """Have a file of the cache under another name; where that can't be, a copy."""
+    try:
+        to.hardlink_to(file)
+    except OSError:  # another file system
+        shutil.copyfile(file, to)

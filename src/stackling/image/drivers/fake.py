@@ -19,8 +19,9 @@ class FakeBuilder:
         self.fail: str | None = None
         self.hold = threading.Event()
         self.built: list[str] = []
+        self.in_machine: list[str] = []  # of those, which were built in a virtual machine
 
-    def build(self, recipe: Recipe, directory: Path, *, stop: Callable[[], bool]) -> Told:
+    def build(self, recipe: Recipe, directory: Path, *, in_machine: bool, stop: Callable[[], bool]) -> Told:
         directory.mkdir(parents=True, exist_ok=True)
         self._tell(directory, 10, f"building {recipe.name}")
         while self.hold.is_set():
@@ -33,6 +34,8 @@ class FakeBuilder:
             self._tell(directory, 100, f"failed: {self.fail}")
             raise BuildError(self.fail)
         self.built.append(recipe.name)
+        if in_machine:
+            self.in_machine.append(recipe.name)
         (directory / "image.qcow2").write_bytes(_blank(1 << 20, len(self.built)))
         (directory / "packages.json").write_text(json.dumps({"spdxVersion": "SPDX-2.3", "packages": []}))
         self._tell(directory, 100, "done")

@@ -33,6 +33,9 @@ image_build = Table(
     Column("keep", Integer),  # how many images of this name stay; null: all
     Column("schedule_id", String(36), index=True),
     Column("cancelled", Boolean, nullable=False, default=False),  # nobody wants it any more
+    Column(
+        "in_machine", Boolean
+    ),  # not confined on the host; null: of before there was a choice, on the host
     Column("runs", Integer, nullable=False, default=0),  # more than one when processes died
     Column("progress", Integer, nullable=False, default=0),  # percent
     Column("message", Text),  # how far it is
@@ -59,6 +62,7 @@ image_build_schedule = Table(
     Column("cron", String(255), nullable=False),  # UTC
     Column("keep", Integer, nullable=False),
     Column("enabled", Boolean, nullable=False),
+    Column("in_machine", Boolean),  # as builds have it
     Column("next_at", DateTime),  # null while it is switched off
     Index("ix_image_build_schedule_created_at_id", "created_at", "id"),
 )

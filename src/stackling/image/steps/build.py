@@ -8,8 +8,10 @@ import fcntl
 import shutil
 import threading
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -19,7 +21,7 @@ from stackling.base import log
 from stackling.base.background import Background
 from stackling.base.cloud import Cloud
 from stackling.base.context import Caller
-from stackling.base.db import Row
+from stackling.base.db import Row, Tx
 from stackling.base.errors import Error
 from stackling.base.jobs import Machine, Outcome, gone, move, settle, wait
 from stackling.image import builds, store
@@ -41,22 +43,32 @@ _alone = threading.Lock()
 
 @machine.step(State.QUEUED, within=None)
 def begin(row: Row, cloud: Cloud) -> Outcome:
-    """One build at a time, in the order in which they were asked for."""
+    """One build at a time, and projects take turns: many builds of one don't keep another's waiting."""
     if row.cancelled:
         return _ended(State.CANCELLED, cloud)
-    earlier = sa.or_(
-        image_build.c.state.in_((State.BUILDING, State.PUBLISHING)),
-        sa.and_(
-            image_build.c.state == State.QUEUED,
-            sa.tuple_(image_build.c.created_at, image_build.c.id) < sa.tuple_(row.created_at, row.id),
-        ),
-    )
     with cloud.db.read() as tx:
-        before = tx.execute(sa.select(sa.func.count()).select_from(image_build).where(earlier)).scalar_one()
+        before = _before(tx, row)
     if before:
         says = f"{before} other builds come first"
         return wait(2.0, says, message=says)
     return move(State.BUILDING, started_at=cloud.clock.now(), runs=0, message="the build begins")
+
+
+def _before(tx: Tx, row: Row) -> int:
+    """How many builds come before a queued one: what runs, and what is to run until its project has its turn."""
+    of, columns = image_build.c.state, (image_build.c.id, image_build.c.project_id)
+    running = sa.select(sa.func.count()).where(of.in_((State.BUILDING, State.PUBLISHING)))
+    queued = sa.select(*columns).where(of == State.QUEUED)
+    last = sa.select(image_build.c.project_id, sa.func.max(image_build.c.started_at))
+    begun = {p: at for p, at in tx.execute(last.group_by(image_build.c.project_id)) if at is not None}
+    rounds: Counter[str] = Counter()
+    turns: list[tuple[int, datetime, int, str]] = []
+    for id, project_id in tx.execute(queued.order_by(image_build.c.created_at, image_build.c.id)):
+        turns.append((rounds[project_id], begun.get(project_id, datetime.min), len(turns), id))
+        rounds[project_id] += 1
+    order = [id for *_, id in sorted(turns)]
+    ahead = order.index(row.id) if row.id in order else 0
+    return int(tx.execute(running).scalar_one()) + ahead
 
 
 @machine.step(State.BUILDING, within=None)
@@ -148,7 +160,10 @@ def _build(row: Row, cloud: Cloud) -> None:
         )
     with _only_one(cloud):
         told = cloud.driver(Builder).build(
-            recipe.convert(row.recipe), builds.directory(cloud, row.id), stop=lambda: not _wanted(row, cloud)
+            recipe.convert(row.recipe),
+            builds.directory(cloud, row.id),
+            in_machine=bool(row.in_machine),
+            stop=lambda: not _wanted(row, cloud),
         )
     new = _result(row, cloud).with_suffix(".new")
     new.write_bytes(msgspec.json.encode(told))

@@ -4,6 +4,7 @@ from stackling.base.cloud import Cloud
 from stackling.base.db import Row, Tx
 from stackling.base.errors import QuotaExceeded
 from stackling.base.jobs import Machine, Outcome, done, move, wait
+from stackling.identity.actions import project
 from stackling.image.actions import build, build_schedule
 from stackling.image.actions.build_schedule import KIND
 from stackling.image.state.build import ScheduleState, image_build_schedule
@@ -22,6 +23,8 @@ def repeat(row: Row, cloud: Cloud) -> Outcome:
         return wait(min(left, 3600.0), f"next build at {row.next_at}")
 
     def begin(tx: Tx) -> None:
+        if not project.exists(tx, row.project_id):
+            return
         try:
             build.start(
                 tx,
@@ -33,6 +36,7 @@ def repeat(row: Row, cloud: Cloud) -> Outcome:
                 recipe=row.recipe,
                 visibility=row.visibility,
                 keep=row.keep,
+                in_machine=bool(row.in_machine),
                 schedule_id=row.id,
             )
         except QuotaExceeded:
