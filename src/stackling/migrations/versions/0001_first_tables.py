@@ -423,6 +423,7 @@ def upgrade() -> None:
         sa.Column("keep", sa.Integer(), nullable=True),
         sa.Column("schedule_id", sa.String(length=36), nullable=True),
         sa.Column("cancelled", sa.Boolean(), nullable=False),
+        sa.Column("in_machine", sa.Boolean(), nullable=True),
         sa.Column("runs", sa.Integer(), nullable=False),
         sa.Column("progress", sa.Integer(), nullable=False),
         sa.Column("message", sa.Text(), nullable=True),
@@ -462,6 +463,7 @@ def upgrade() -> None:
         sa.Column("cron", sa.String(length=255), nullable=False),
         sa.Column("keep", sa.Integer(), nullable=False),
         sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("in_machine", sa.Boolean(), nullable=True),
         sa.Column("next_at", sa.DateTime(), nullable=True),
         sa.CheckConstraint("state IN ('active')", name=op.f("ck_image_build_schedule_state")),
         sa.CheckConstraint(
