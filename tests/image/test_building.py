@@ -1,5 +1,7 @@
 """Real builds: packages from real repositories, images that are booted. Minutes each, so they are `host` tests."""
 
+import gzip
+import hashlib
 import os
 import signal
 import subprocess
@@ -14,6 +16,7 @@ import pytest
 
 from stackling.base.config import Image
 from stackling.image.builder import BuildError, cloudify, confine, limits, line, recipe
+from stackling.image.builder.micro.cpio import write_initrd
 from stackling.image.builder.work import Work
 
 from . import old_archive
@@ -182,6 +185,64 @@ def test_a_repository_signed_by_somebody_else_is_refused(tmp_path: Path, cache: 
     mirrors = {place.uri: f"copy:{archive}" for place in old.repositories}
     with pytest.raises(BuildError, match="is not signed"):
         line.build(old, Work(tmp_path / "build", cache=cache, mirrors=mirrors))
+
+
+_INSTALLER = """#!/bin/busybox sh
+export PATH=/bin
+for name in mkdir mount insmod usleep grep zcat sync poweroff; do /bin/busybox ln -s busybox /bin/$name; done
+mkdir -p /dev /proc /sys
+mount -t devtmpfs dev /dev; mount -t proc proc /proc; mount -t sysfs sys /sys
+for module in /modules/*.ko; do insmod "$module" 2>/dev/null; done
+until [ -b /dev/vda ]; do usleep 100000; done
+if grep -q "^disk: erase it$" /preseed.cfg; then zcat /disk.gz >/dev/vda; sync; fi
+poweroff -f
+"""
+
+
+def medium(home: Path, ready: Path) -> tuple[Path, int]:
+    """An installation medium whose installer writes the tiny image to a disk when it is told to, and the image's MiB."""
+    raw, iso, tree = home / "disk.raw", home / "iso", home / "tree"
+    iso.mkdir()
+    tree.mkdir()
+    subprocess.run(["qemu-img", "convert", "-O", "raw", ready, raw], check=True)
+    for name in ("vmlinuz", "initrd"):
+        subprocess.run(["mcopy", "-i", f"{raw}@@1M", f"::/{name}", iso / name], check=True)
+    (tree / "disk.gz").write_bytes(gzip.compress(raw.read_bytes(), 1))
+    (tree / "init").write_text(_INSTALLER)
+    (tree / "init").chmod(0o755)
+    write_initrd(tree, home / "more.cpio")
+    data = (iso / "initrd").read_bytes()
+    (iso / "initrd").write_bytes(data + bytes(-len(data) % 4) + (home / "more.cpio").read_bytes())
+    made = home / "medium.iso"
+    subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-r", "-o", made, iso], check=True)
+    return made, (raw.stat().st_size >> 20) + 1
+
+
+def test_an_installer_that_has_its_answers_makes_an_image(tmp_path: Path, cache: Path) -> None:
+    iso, mib = medium(tmp_path, cache / "micro" / "ready.qcow2")
+    plain: dict[str, Any] = {
+        "iso": str(iso),
+        "sha256": hashlib.sha256(iso.read_bytes()).hexdigest(),
+        "kernel": "/vmlinuz",
+        "initrd": "/initrd",
+        "arguments": "console=ttyS0",
+        "memory_mib": 512,
+        "minutes": 10,
+    }
+
+    def build(preseed: str) -> line.Built:
+        work = Work(tmp_path / "build", cache=tmp_path / "cache")
+        wanted = {"name": "installed", "kind": "installer", "cloud": "none", "disk": {"size_mib": mib}}
+        return line.build(recipe.convert({**wanted, "installer": {**plain, "preseed": preseed}}), work)
+
+    with pytest.raises(BuildError, match="without having written to the disk"):
+        build("disk: keep it\n")
+    built = build("disk: erase it\n")
+    assert built.virtual_size == mib << 20
+    assert "test: clean shutdown" in (tmp_path / "build" / "log").read_text()
+    plain["sha256"] = "0" * 64
+    with pytest.raises(BuildError, match=r"installer\.sha256: .* has "):
+        build("disk: erase it\n")
 
 
 # Kernel and initial RAM disk of Debian, and an init that shows who it was made by; most of it is Debian's own work.
