@@ -1,5 +1,6 @@
 """pysaml2 and the program xmlsec1, which are there when somebody needs SAML2; and the keys they are given."""
 
+import functools
 import logging
 import os
 import shutil
@@ -8,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives import serialization
 from msgspec import Struct
 
 from stackling.base.errors import Unavailable
@@ -29,13 +31,21 @@ def library() -> Any:
         import saml2
         import saml2.client
         import saml2.config
+        import saml2.cryptography.asymmetric
         import saml2.metadata
         import saml2.samlp
         import saml2.sigver
 
         saml2.sigver.validate_doc_with_schema = _valid
+        saml2.cryptography.asymmetric.load_pem_private_key = _private_key
     logging.getLogger("saml2").setLevel(logging.CRITICAL + 1)
     return saml2
+
+
+@functools.lru_cache(maxsize=8)
+def _private_key(data: bytes, password: bytes | None = None) -> Any:
+    """A key from PEM. The library reads its keys for each request, and to check one takes 0.1 s of CPU."""
+    return serialization.load_pem_private_key(data, password)
 
 
 def _valid(text: str) -> None:
