@@ -27,18 +27,16 @@ class Operator:
             "NO_COLOR": "1",
         }
 
-    def run(
-        self, *arguments: str, user: int | None = None, **more: str
-    ) -> "subprocess.CompletedProcess[str]":
+    def run(self, *arguments: str, nobody: bool = False, **more: str) -> "subprocess.CompletedProcess[str]":
+        """`nobody`: not as root, and yet from a checkout that may lie in root's home."""
         return subprocess.run(
-            [COMMAND, *arguments],
+            [*(["unshare", "--user"] if nobody else []), COMMAND, *arguments],
             capture_output=True,
             text=True,
             env=self.environ | more,
             timeout=90,
             check=False,
             stdin=subprocess.DEVNULL,
-            user=user,
         )
 
     def says(self, *arguments: str) -> str:
@@ -47,9 +45,9 @@ class Operator:
         assert done.returncode == 0, done
         return done.stdout
 
-    def trouble(self, *arguments: str, user: int | None = None, **more: str) -> str:
+    def trouble(self, *arguments: str, nobody: bool = False, **more: str) -> str:
         """What a command that can't work prints: one sentence, not a traceback."""
-        done = self.run(*arguments, user=user, **more)
+        done = self.run(*arguments, nobody=nobody, **more)
         assert done.returncode == 1, done
         assert done.stdout == ""
         assert "Traceback" not in done.stderr
