@@ -1,6 +1,7 @@
 """What the tests of fabrics stand on: the fake and OVN behind the same knobs, and a small tenant to ensure."""
 
 import os
+import socket
 import subprocess
 import time
 import uuid
@@ -116,9 +117,15 @@ class OvnBed:
                 env=os.environ | {"OVS_RUNDIR": str(self.folder)},
             )
         until = time.monotonic() + 10
-        while not all((self.folder / f"{name}.sock").exists() for name in ("nb", "sb")):
+        while not all(self._answers(self.folder / f"{name}.sock") for name in ("nb", "sb")):
             assert time.monotonic() < until
             time.sleep(0.01)
+
+    @staticmethod
+    def _answers(path: Path) -> bool:
+        """Whether somebody listens; the socket is there a moment before."""
+        with socket.socket(socket.AF_UNIX) as wire:
+            return wire.connect_ex(str(path)) == 0
 
     def stop(self) -> None:
         for server in self.servers.values():
