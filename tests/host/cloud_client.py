@@ -17,7 +17,7 @@ from typing import Any
 import openstack
 
 from stackling.node.daemon import executable
-from tests.host.conftest import BUILT
+from tests import ready_image
 
 STATE = Path("/var/lib/stackling")
 LOG = Path("/var/log/stackling/stackling.log")
@@ -78,7 +78,7 @@ class HostCloud:
         ready = STATE / "ready-image"
         if not (ready / "ready.qcow2").exists():
             ready.mkdir(parents=True, exist_ok=True)
-            for file in BUILT.glob("ready.qcow2*"):
+            for file in ready_image.PLACE.glob("ready.qcow2*"):
                 shutil.copy(file, ready)
         return self.command("up")
 

@@ -1,7 +1,8 @@
 """Tests of the real data plane run inside a simulated host, so they never meet a cloud that runs on this machine.
 
-Run `pytest -m host` as any other tests: this process collects them, a second pytest inside the simulated host
-(see `enter`) runs them, and its reports are shown here. To debug in place: tests/host/enter pytest tests/host -x -s
+Run `pytest -m host` as any other tests: this process collects them, a second pytest inside a simulated host (see
+`enter`) runs them, and its reports are shown here. Each file has a simulated host of its own, so files may run beside
+one another (`-n 2 --dist loadfile`). To debug in place: tests/host/enter pytest tests/host -x -s
 """
 
 import contextlib
@@ -17,14 +18,14 @@ from typing import Any
 
 import pytest
 
-from stackling.image.builder import BuildError, build_ready_image
+from stackling.image.builder import BuildError
 from stackling.node.services import Services
+from tests import ready_image
 
 HERE = Path(__file__).parent
 INSIDE = "SIMULATED_HOST" in os.environ
 REPORTS = "SIMULATED_HOST_REPORTS"
-# The image that guests boot is built out here, since the simulated host does not reach the Debian archive.
-BUILT = Path("/var/tmp/stackling-ready")
+# Where guests boot the ready image. It is built out here, since the simulated host does not reach the Debian archive.
 GUESTS = ("test_cloud", "test_crash", "test_disk_full", "test_hypervisor", "test_processes", "test_trouble")
 # Plain `su` leaves the directories of daemons out.
 os.environ["PATH"] += ":/usr/local/sbin:/usr/sbin:/sbin"
@@ -33,7 +34,7 @@ NEEDED = ("unshare", "ovs-vswitchd", "ovn-northd", "ovn-controller", "libvirtd",
 
 @pytest.fixture(scope="session")
 def services() -> Iterator[Services]:
-    """The daemons of the simulated host: running, healthy and shared by all tests of the run."""
+    """The daemons of the simulated host: running, healthy and shared by all tests in it."""
     made = Services(Path("/run/stackling"), Path("/var/lib/stackling"), host=os.environ["SIMULATED_HOST"])
     for state in made.ensure():
         assert state.healthy, f"{state.name}: {state.why}"
@@ -56,9 +57,10 @@ class Inside:
 
     def __init__(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         self.config = config
-        if any(item.path.stem in GUESTS for item in items):
+        self.path = items[0].path
+        if self.path.stem in GUESTS:
             with contextlib.suppress(BuildError):  # the tests that need it say so, inside
-                build_ready_image(BUILT / "ready.qcow2", cache=BUILT / "cache", progress=lambda _: None)
+                ready_image.build()
         read, write = os.pipe()
         command = [str(HERE / "enter"), sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += ["--rootdir", str(config.rootpath), *(item.nodeid for item in items)]
@@ -105,8 +107,10 @@ _inside = pytest.StashKey[Inside]()
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     if INSIDE or HERE not in item.path.parents or item.get_closest_marker("skip"):
         return None
+    if _inside in item.config.stash and item.config.stash[_inside].path != item.path:
+        pytest_unconfigure(item.config)
     if _inside not in item.config.stash:
-        mine = [one for one in item.session.items if HERE in one.path.parents]
+        mine = [one for one in item.session.items if one.path == item.path]
         item.config.stash[_inside] = Inside(item.config, mine)
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in item.config.stash[_inside].reports(item):

@@ -30,14 +30,13 @@ from stackling.compute.driver import (
     instance_name,
 )
 from stackling.compute.drivers.instance_files import qcow2_size
-from stackling.image.builder import build_ready_image
 from stackling.image.cache import ImageRef, StoredFiles
 from stackling.node.agent import NodeAgent, NodeConfig
 from stackling.node.services import Services
 from stackling.volume.driver import FromImage, FromSnapshot, FromVolume, VolumeBusy, VolumeSpec
+from tests import ready_image
 from tests.compute.hypervisor_suite import HypervisorSuite, persist, until
 
-KEPT = Path("/var/tmp/stackling-ready")
 NETWORK = "44444444-4444-4444-8444-444444444444"
 META = MetadataPort(port_id=str(uuid.uuid4()), mac="fa:16:3e:00:00:02", cidrs=("10.1.0.2/24",))
 BOOTED = "boot finished"
@@ -96,8 +95,7 @@ def store() -> Path:
 
 @pytest.fixture(scope="module")
 def image(store: Path) -> ImageRef:
-    build_ready_image(KEPT / "ready.qcow2", cache=KEPT / "cache", progress=lambda _: None)
-    content = (KEPT / "ready.qcow2").read_bytes()
+    content = ready_image.build().path.read_bytes()
     id = str(uuid.uuid4())
     (store / id).write_bytes(content)
     return ImageRef(

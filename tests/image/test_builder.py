@@ -22,9 +22,7 @@ from stackling.image.builder.micro.build import build
 from stackling.image.builder.micro.cpio import write_initrd
 from stackling.image.builder.micro.elf import needed
 from stackling.image.builder.run import require, run
-
-# Kept between runs: packages and the image are the same until the recipe changes.
-KEPT = Path("/var/tmp/stackling-ready")
+from tests import ready_image
 
 
 def test_a_recipe_has_a_new_version_when_anything_in_it_changes(tmp_path: Path) -> None:
@@ -211,7 +209,7 @@ class Guest:
 def ready() -> BuiltImage:
     if os.geteuid() != 0:
         pytest.skip("building an image needs root")
-    return build_ready_image(KEPT / "ready.qcow2", cache=KEPT / "cache", progress=lambda _: None)
+    return ready_image.build()
 
 
 @pytest.fixture
@@ -430,5 +428,5 @@ def test_a_build_without_a_needed_package_says_which_library_is_missing(tmp_path
         pytest.skip("building an image needs root")
     lacking = replace(READY, packages=tuple(name for name in READY.packages if name != "libonig5"))
     with pytest.raises(BuildError, match=r"libjq\.so\.1 needs libonig\.so\.5"):
-        build(lacking, tmp_path / "out.qcow2", cache=KEPT / "cache", progress=lambda _: None)
+        build(lacking, tmp_path / "out.qcow2", cache=ready_image.PLACE / "cache", progress=lambda _: None)
     assert list(tmp_path.iterdir()) == []
