@@ -1,6 +1,6 @@
 """Identity: logging in, validating tokens and long lists, against Keystone in the same run.
 
-    python -m bench.identity [--users 1000] [--assignments 10000] [--seconds 4] [--keystone-venv DIR] [--json]
+    python -m bench.identity [--users 1000] [--assignments 10000] [--seconds 4] [--keystone-venv DIR] [--uncached] [--json]
     python -m bench.identity --os            the Identity v3 endpoint that the OS_* variables name, alone
 
 Only the public API is used, so any Keystone can be measured. What it makes there (a domain with projects, users and
@@ -33,13 +33,17 @@ def main() -> None:
     asked.add_argument("--clients", type=int, default=4)
     asked.add_argument("--os", action="store_true", help="measure the endpoint of the OS_* variables alone")
     asked.add_argument("--keystone-venv", type=Path, help="where Keystone is, or shall be, installed")
+    asked.add_argument(
+        "--uncached", action="store_true", help="Keystone as a new installation has it, without a cache"
+    )
     asked.add_argument("--json", action="store_true")
     options = asked.parse_args()
     found: dict[str, Any] = {"machine": measure.machine()}
     if options.os:
         found |= _measured({"endpoint": clouds.named_by_environment()}, options)
     else:
-        with clouds.own() as ours, keystone.serving(options.keystone_venv) as theirs:
+        cache = keystone.INSTALLED if options.uncached else keystone.CACHED
+        with clouds.own() as ours, keystone.serving(options.keystone_venv, cache) as theirs:
             found |= _measured({"stackling": ours, "keystone": theirs}, options)
         found["times Keystone's"] = {
             name: _ratios(found["stackling"][name], found["keystone"][name]) for name in found["stackling"]

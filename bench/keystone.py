@@ -1,7 +1,8 @@
 """Keystone itself, for comparison: release 30 from PyPI, made and served as its installation guide says.
 
-One worker under Granian with as many threads as Stackling's API has, SQLite, Fernet tokens, bcrypt with 12 rounds, all
-of Keystone's caches on (dogpile, in memory).
+One worker under Granian with as many threads as Stackling's API has, SQLite, Fernet tokens, bcrypt with 12 rounds.
+`CACHED` are all of Keystone's caches (dogpile, in memory); `INSTALLED` is the backend that a new installation has, which
+keeps nothing.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ from bench.cloud import Cloud, free_port
 from bench.measure import Client, Failed, family, request
 from stackling.base.config import Api
 
+CACHED, INSTALLED = "dogpile.cache.memory", "dogpile.cache.null"
 _PACKAGES = ("keystone==30.*", "granian")
 _PASSWORD = "bench-pass-word"
 _CONFIG = """
@@ -33,7 +35,7 @@ key_repository = {home}/fernet
 key_repository = {home}/credential
 [cache]
 enabled = true
-backend = dogpile.cache.memory
+backend = {cache}
 [identity]
 password_hash_algorithm = bcrypt
 password_hash_rounds = 12
@@ -48,7 +50,7 @@ Server("keystone.wsgi.api:application", interface=Interfaces.WSGI, **{settings})
 
 
 @contextlib.contextmanager
-def serving(environment: Path | None = None) -> Iterator[Cloud]:
+def serving(environment: Path | None = None, cache: str = CACHED) -> Iterator[Cloud]:
     """A Keystone with an administrator, as long as the block runs.
 
     `environment` is a virtual environment to be used, and made where there is none yet; by default a new one that goes
@@ -59,7 +61,7 @@ def serving(environment: Path | None = None) -> Iterator[Cloud]:
     try:
         programs = _environment(environment or home / "venv")
         url = f"http://127.0.0.1:{free_port()}"
-        variables = _prepare(home, programs, url)
+        variables = _prepare(home, programs, url, cache)
         settings = {"port": int(url.rpartition(":")[2]), "workers": 1, "blocking_threads": Api().threads}
         with open(home / "granian.log", "wb") as output:
             server = subprocess.Popen(
@@ -98,10 +100,10 @@ def _environment(where: Path) -> Path:
     return where / "bin"
 
 
-def _prepare(home: Path, programs: Path, url: str) -> dict[str, str]:
+def _prepare(home: Path, programs: Path, url: str, cache: str) -> dict[str, str]:
     """Configuration, tables, keys and administrator. Returns the environment of the server and of its users."""
     config = home / "keystone.conf"
-    config.write_text(_CONFIG.format(home=home))
+    config.write_text(_CONFIG.format(home=home, cache=cache))
     me = ("--keystone-user", str(os.getuid()), "--keystone-group", str(os.getgid()))
     for command in (
         ("db_sync",),

@@ -143,6 +143,36 @@ def test_cloudify_puts_the_agent_into_a_system_without_cloud_init(tmp_path: Path
     assert "ok: the agent on /dev/vdb2" in work.log.read_text()
 
 
+# What debootstrap leaves, with a kernel and ssh: nothing in it knows of a cloud.
+PLAIN = {
+    "name": "plain",
+    "release": "bookworm",
+    "repositories": [{"uri": "http://deb.debian.org/debian"}],
+    "packages": [
+        *("apt", "systemd-sysv", "udev", "dbus", "linux-image-cloud-amd64", "openssh-server", "sudo"),
+        *("iproute2", "ifupdown", "isc-dhcp-client", "e2fsprogs", "fdisk"),
+    ],
+    "without": ["/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*"],
+    "users": [{"name": "debian", "sudo": True}],
+    "disk": {"spare_mib": 256},
+    "cloud": "none",
+    "login": "debian",
+    "memory_mib": 512,
+}
+
+
+@pytest.mark.slow
+def test_a_plain_debian_becomes_cloud_aware(tmp_path: Path, cache: Path) -> None:
+    work = Work(tmp_path / "plain", cache=cache)
+    line.build(recipe.convert(PLAIN), work)
+    assert "Failed to start" not in work.log.read_text()  # ssh, whose host keys nobody else makes
+    more = Work(tmp_path / "aware", cache=cache)
+    cloudify.cloudify(work.directory / "image.qcow2", more, login="debian")
+    said = more.log.read_text()
+    assert "test: ssh with the cloud's key as debian" in said
+    assert "test: passed" in said
+
+
 def test_cloudify_refuses_what_holds_no_system(tmp_path: Path, cache: Path) -> None:
     blank = tmp_path / "blank.raw"
     blank.write_bytes(bytes(1 << 20))
@@ -163,7 +193,7 @@ def test_an_image_that_is_not_safe_is_not_even_opened(tmp_path: Path, cache: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["debian-7"])
+@pytest.mark.parametrize("name", ["debian-7", "debian-6"])
 def test_an_old_debian_becomes_a_cloud_image(name: str, tmp_path: Path, cache: Path) -> None:
     old = recipe.shipped()[name]
     archive, key = old_archive.make(tmp_path, old.release, cache)

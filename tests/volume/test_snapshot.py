@@ -57,7 +57,6 @@ def test_snapshot_of_a_volume_in_use_needs_force(cloud: Any, alice: Any) -> None
 def test_cascade(cloud: Any, alice: Any) -> None:
     id = available(cloud, alice)["id"]
     first = snap(alice, id)["id"]
-    assert alice.delete(f"{V3}/volumes/{id}?cascade=true").status == 400
     cloud.settle()
     copy = create(alice, snapshot_id=first)["id"]
     assert alice.delete(f"{V3}/volumes/{id}?cascade=true").status == 202
@@ -66,6 +65,20 @@ def test_cascade(cloud: Any, alice: Any) -> None:
     assert alice.get(f"{V3}/snapshots/{first}").status == 404
     assert show(alice, copy)["status"] == "available"
     assert list(backend(cloud).volumes) == [copy]
+
+
+def test_cascade_takes_a_snapshot_that_is_still_being_made(cloud: Any, alice: Any) -> None:
+    id = available(cloud, alice)["id"]
+    backend(cloud).slow_copy = 3
+    made = snap(alice, id)["id"]
+    cloud.turn(1)
+    assert shown(alice, made)["status"] == "creating"
+    assert alice.delete(f"{V3}/volumes/{id}?cascade=true").status == 202
+    cloud.turn(20)
+    assert alice.get(f"{V3}/volumes/{id}").status == 404
+    assert alice.get(f"{V3}/snapshots/{made}").status == 404
+    assert not backend(cloud).snapshots
+    assert not backend(cloud).volumes
 
 
 def test_failure_says_why(cloud: Any, alice: Any, admin: Any) -> None:

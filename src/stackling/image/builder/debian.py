@@ -26,6 +26,17 @@ from stackling.image.builder.work import Work, link, own
 TOOLS = {"apt-get": "apt", "dpkg-deb": "dpkg", "mmdebstrap": "mmdebstrap"}
 _NO_EXPIRY = "/usr/libexec/mmdebstrap/gpgvnoexpkeysig"
 _FETCH_SECONDS, _INSTALL_SECONDS = 3600.0, 7200.0
+_HOST_KEYS = """[Unit]
+Description=Make this machine's own ssh host keys
+ConditionPathExistsGlob=!/etc/ssh/ssh_host_*_key
+Before=ssh.service
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/ssh-keygen -A
+
+[Install]
+RequiredBy=ssh.service"""
 _SCAFFOLD = ("/etc/apt/apt.conf.d/99mmdebstrap", "/etc/apt/sources.list.d/0000local.list")
 
 
@@ -327,6 +338,12 @@ def _customize(recipe: Recipe, scratch: Path) -> str:
     )
     if recipe.cloud == "agent":
         lines.append("inside /usr/lib/stackling-agent/install")
+    elif recipe.cloud == "none":  # then nobody else would make the keys that are removed below
+        lines.append(
+            'if [ -x "$root/usr/bin/ssh-keygen" ] && [ -d "$root/lib/systemd/system" ]; then '
+            f'echo {shlex.quote(_HOST_KEYS)} >"$root/etc/systemd/system/ssh-host-keys.service"; '
+            "inside systemctl -q enable ssh-host-keys.service; fi"
+        )
     for command in recipe.commands:
         lines += [
             f"echo {shlex.quote('+ ' + command.strip().splitlines()[0][:120])}",

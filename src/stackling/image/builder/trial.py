@@ -8,6 +8,7 @@ import contextlib
 import http.server
 import json
 import os
+import re
 import secrets
 import shlex
 import socket
@@ -43,6 +44,7 @@ _EC2 = {
     "latest/meta-data/instance-id": b"i-00000001",
     "latest/meta-data/local-hostname": HOSTNAME.encode(),
 }
+_COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LEAST_MEMORY = 256  # MiB under OVMF
 # Old systems know old algorithms only; nothing secret passes here.
 _SSH = (
@@ -118,6 +120,9 @@ def inside(
                 _look(guest, login, key, nonce, size, tests, begun + seconds)
             else:
                 guest.wait_for_console("login:", begun + seconds)
+                for line in guest.lines():
+                    if "Failed to start" in line:  # its owner may not mind
+                        _tell(line)
             guest.power_off()
         grown.unlink()
     if "uefi" in firmware:
@@ -144,9 +149,7 @@ def _look(
     while (done := _ssh(login, key, "true")).returncode != 0:
         guest.must_run()
         if time.monotonic() > until:
-            raise Failed(
-                f"no login with the cloud's key as {login}: {done.stderr.strip()[-200:]}{guest.tail()}"
-            )
+            raise guest.failed(f"no login with the cloud's key as {login}: {done.stderr.strip()[-200:]}")
         time.sleep(1)
     _tell(f"ssh with the cloud's key as {login} after {time.monotonic() - begun:.0f} s")
 
@@ -160,7 +163,7 @@ def _look(
                 return
             guest.must_run()
             if time.monotonic() > until:
-                raise Failed(f"{what}: not so; {command!r} says: {last[-300:]}{guest.tail()}")
+                raise guest.failed(f"{what}: not so; {command!r} says: {last[-300:]}")
             time.sleep(2)
 
     eventually("the host name came from the metadata", "hostname", HOSTNAME)
@@ -286,20 +289,24 @@ class _Guest:
     def said(self) -> str:
         return self.console.read_text(errors="replace") if self.console.exists() else ""
 
-    def tail(self) -> str:
-        """The end of the console, for the log."""
-        lines = [line.strip() for line in self.said().splitlines() if line.strip()]
-        return "\nThe console's end:\n" + "\n".join(lines[-30:])
+    def lines(self) -> list[str]:
+        """What the console said, without colours and blank lines."""
+        return [plain for line in self.said().splitlines() if (plain := _COLOUR.sub("", line).strip())]
+
+    def failed(self, why: str) -> Failed:
+        """The error, once the console's end is in the log; the log's last line says why."""
+        _tell("the console's end:\n" + "\n".join(self.lines()[-30:]))
+        return Failed(why)
 
     def must_run(self) -> None:
         if self.process.poll() is not None:
-            raise Failed(f"QEMU ended with status {self.process.returncode}{self.tail()}")
+            raise self.failed(f"QEMU ended with status {self.process.returncode}")
 
     def wait_for_console(self, text: str, until: float) -> None:
         while text not in self.said():
             self.must_run()
             if time.monotonic() > until:
-                raise Failed(f"{text!r} never appeared on the console{self.tail()}")
+                raise self.failed(f"{text!r} never appeared on the console")
             time.sleep(0.5)
 
     def power_off(self) -> None:
@@ -318,7 +325,7 @@ class _Guest:
         try:
             self.process.wait(240)
         except subprocess.TimeoutExpired:
-            raise Failed(f"it does not shut down when the power button is pressed{self.tail()}") from None
+            raise self.failed("it does not shut down when the power button is pressed") from None
         _tell(f"clean shutdown in {time.monotonic() - begun:.0f} s")
 
 

@@ -218,6 +218,10 @@ def update(tx: Tx, cloud: Cloud, caller: Caller, id: str, columns: Mapping[str, 
     return tx.execute(sa.update(volume).where(volume.c.id == id).values(**values).returning(volume)).one()
 
 
+# What a backup or its like is doing with a snapshot. One that is still being made goes as well: once it is whole.
+_ELSEWHERE = (snapshots.State.BACKING_UP, snapshots.State.RESTORING, snapshots.State.UNMANAGING)
+
+
 def delete(
     tx: Tx, cloud: Cloud, caller: Caller, id: str, *, cascade: bool = False, force: bool = False
 ) -> None:
@@ -240,14 +244,8 @@ def delete(
     held = list(tx.execute(sa.select(snapshot.c.id, snapshot.c.state).where(snapshot.c.volume_id == id)))
     if held and not cascade:
         raise BadRequest(f"Invalid volume: volume still has {len(held)} dependent snapshots.")
-    done = (
-        snapshots.State.AVAILABLE,
-        snapshots.State.ERROR,
-        snapshots.State.DELETING,
-        snapshots.State.ERROR_DELETING,
-    )
-    if any(s.state not in done for s in held):
-        raise BadRequest("Invalid volume: one of its snapshots is being made.")
+    if any(each.state in _ELSEWHERE for each in held):
+        raise BadRequest("Invalid volume: one of its snapshots is in use.")
     now = cloud.clock.now()
     for each in held:
         tx.execute(
