@@ -194,6 +194,9 @@ def test_services_and_pools(cloud: Any, alice: Any, admin: Any) -> None:
         == "enabled"
     )
     assert admin.put(f"{V3}/os-services/enable", {"host": "n9", "binary": "cinder-volume"}).status == 404
+    for wrong in ({"binary": "invalid_binary"}, {"service": "cinder-backup"}, {"binary": "cinder-scheduler"}):
+        assert admin.put(f"{V3}/os-services/disable", {"host": "n1@local", **wrong}).status == 404
+    assert admin.get(f"{V3}/os-services").json["services"][0]["status"] == "enabled"
     assert admin.put(f"{V3}/os-services/nonsense", {}).status == 404
     available(cloud, alice)
     assert alice.get(f"{V3}/scheduler-stats/get_pools").status == 403

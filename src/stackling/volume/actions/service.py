@@ -13,6 +13,7 @@ from stackling.base.errors import BadRequest, Error, NotFound
 from stackling.volume.driver import Backend, BackendInfo, BackendUnavailable
 from stackling.volume.state.service import volume_service
 
+VOLUME = "cinder-volume"  # the service of every host's backend
 BACKEND = "local"  # the one backend of a host; upstream writes host@backend#pool
 
 
@@ -60,11 +61,17 @@ def settings(tx: Tx) -> dict[str, Row]:
     return {r.host: r for r in tx.execute(sa.select(volume_service))}
 
 
-def set_disabled(tx: Tx, cloud: Cloud, caller: Caller, host: str, disabled: bool, reason: str | None) -> None:
-    """Let a host take new volumes or not. Raises NotFound for a host that has no backend."""
+def set_disabled(
+    tx: Tx, cloud: Cloud, caller: Caller, host: str, binary: str, disabled: bool, reason: str | None
+) -> None:
+    """Let a host take new volumes or not.
+
+    Raises NotFound for a host that has no backend, and for all services but the volumes' own: nothing else can be
+    switched off.
+    """
     caller.may("volume_extension:services:update")
-    if not _say(tx, cloud, host, disabled=disabled, reason=reason):
-        raise NotFound(f"Service cinder-volume could not be found on host {host[:64]}.")
+    if binary != VOLUME or not _say(tx, cloud, host, disabled=disabled, reason=reason):
+        raise NotFound(f"Service {binary[:64]} could not be found on host {host[:64]}.")
 
 
 def set_frozen(tx: Tx, cloud: Cloud, caller: Caller, host: str, frozen: bool) -> None:

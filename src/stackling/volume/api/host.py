@@ -15,7 +15,6 @@ from stackling.volume.actions import service
 from stackling.volume.api.volume import pool
 
 SCHEDULER = "cinder-scheduler"
-VOLUME = "cinder-volume"
 
 
 class ServiceName(Struct, kw_only=True):
@@ -23,6 +22,7 @@ class ServiceName(Struct, kw_only=True):
 
     host: Annotated[str, Meta(min_length=1, max_length=255)]
     binary: str | None = None
+    service: str | None = None  # what clients before `binary` send
     disabled_reason: Annotated[str, Meta(max_length=255)] | None = None
 
 
@@ -44,7 +44,7 @@ class Services:
             settings = said.get(each.host)
             disabled = settings is not None and settings.disabled
             one: dict[str, Any] = {
-                "binary": VOLUME,
+                "binary": service.VOLUME,
                 "host": f"{each.host}@{service.BACKEND}",
                 "zone": zone,
                 "status": "disabled" if disabled else "enabled",
@@ -105,12 +105,13 @@ class ServiceVerb:
             raise BadRequest(
                 "Invalid input for field/attribute disabled_reason: 'disabled_reason' is a required property"
             )
+        binary = given.binary or given.service or service.VOLUME
         with self.cloud.db.begin() as tx:
-            service.set_disabled(tx, self.cloud, caller(req), given.host, disabled, reason)
+            service.set_disabled(tx, self.cloud, caller(req), given.host, binary, disabled, reason)
         made = {
             "host": given.host,
-            "service": given.binary or "",
-            "binary": given.binary or "",
+            "service": binary,
+            "binary": binary,
             "disabled": disabled,
             "status": "disabled" if disabled else "enabled",
         }
@@ -130,7 +131,7 @@ class Hosts:
         zone, now = self.cloud.config.compute.availability_zone, bare_micros(self.cloud.clock.now())
         made = []
         for each in service.pools(self.cloud):
-            for name, binary in ((f"{each.host}@{service.BACKEND}", VOLUME), (each.host, SCHEDULER)):
+            for name, binary in ((f"{each.host}@{service.BACKEND}", service.VOLUME), (each.host, SCHEDULER)):
                 made.append(
                     {
                         "host_name": name,
