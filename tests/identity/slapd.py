@@ -24,6 +24,7 @@ include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
 include /etc/ldap/schema/inetorgperson.schema
 include /etc/ldap/schema/nis.schema
+{active_directory}
 pidfile {home}/pid
 modulepath /usr/lib/ldap
 moduleload back_mdb
@@ -42,6 +43,22 @@ access to attrs=userPassword by anonymous auth by * none
 access to * by users read by anonymous auth
 """
 
+# As much of Active Directory's schema as people and groups need; OpenLDAP's own copy of it can't compare values.
+_ACTIVE_DIRECTORY = """
+attributetype ( 1.2.840.113556.1.4.2 NAME 'objectGUID' EQUALITY octetStringMatch
+  SYNTAX 1.3.6.1.4.1.1466.115.121.1.40 SINGLE-VALUE )
+attributetype ( 1.2.840.113556.1.4.146 NAME 'objectSid' EQUALITY octetStringMatch
+  SYNTAX 1.3.6.1.4.1.1466.115.121.1.40 SINGLE-VALUE )
+attributetype ( 1.2.840.113556.1.4.221 NAME 'sAMAccountName' EQUALITY caseIgnoreMatch
+  SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
+attributetype ( 1.2.840.113556.1.4.8 NAME 'userAccountControl' EQUALITY integerMatch
+  SYNTAX 1.3.6.1.4.1.1466.115.121.1.27 SINGLE-VALUE )
+objectclass ( 1.2.840.113556.1.5.9 NAME 'user' SUP organizationalPerson STRUCTURAL
+  MAY ( objectGUID $ objectSid $ sAMAccountName $ userAccountControl ) )
+objectclass ( 1.2.840.113556.1.5.8 NAME 'group' SUP top STRUCTURAL
+  MAY ( cn $ objectGUID $ objectSid $ sAMAccountName $ member ) )
+"""
+
 
 class Slapd:
     """Serves `url` and, with TLS, `secure_url` from construction to `stop`."""
@@ -52,8 +69,14 @@ class Slapd:
         self.port, self.secure_port = _free_port(), _free_port()
         self.url, self.secure_url = f"ldap://127.0.0.1:{self.port}", f"ldaps://127.0.0.1:{self.secure_port}"
         self.ca = home / "ca.pem"
-        _certificates(home)
-        conf = _CONF.format(home=home, suffix=SUFFIX, admin=ADMIN, password=ADMIN_PASSWORD)
+        certificates(home)
+        conf = _CONF.format(
+            home=home,
+            suffix=SUFFIX,
+            admin=ADMIN,
+            password=ADMIN_PASSWORD,
+            active_directory=_ACTIVE_DIRECTORY,
+        )
         (home / "slapd.conf").write_text(conf)
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -96,7 +119,10 @@ class Slapd:
         return made
 
     def add(self, dn: str, **attributes: Any) -> str:
-        values = {k: [x.encode() for x in ([v] if isinstance(v, str) else v)] for k, v in attributes.items()}
+        values = {
+            k: [x if isinstance(x, bytes) else x.encode() for x in ([v] if isinstance(v, str | bytes) else v)]
+            for k, v in attributes.items()
+        }
         c = self._bound()
         c.add_s(dn, ldap.modlist.addModlist(values))
         c.unbind_s()
@@ -128,7 +154,7 @@ def _free_port() -> int:
         return int(s.getsockname()[1])
 
 
-def _certificates(home: Path) -> None:
+def certificates(home: Path) -> None:
     """A CA, and a certificate of it for 127.0.0.1."""
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
     now = datetime.now(UTC)

@@ -18,7 +18,13 @@ class Directory(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
     url: Annotated[str, _says("ldap:// or ldaps:// URL; several, tried in turn, with commas between.")] = (
         "ldap://localhost"
     )
-    user: Annotated[Text, _says("DN that searches are made as. None: anonymous.")] = None
+    randomize_urls: Annotated[
+        bool, _says("Try several URLs in any order, so that servers share the work.")
+    ] = False
+    user: Annotated[
+        Text,
+        _says("DN that searches are made as; Active Directory takes name@domain too. None: anonymous."),
+    ] = None
     password: Annotated[Text, _says("Its password; shown to nobody.")] = None
     suffix: Annotated[str, _says("DN below which users and groups are looked for unless told otherwise.")] = (
         "cn=example,cn=com"
@@ -58,7 +64,7 @@ class Directory(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
         Count, _says("Bit of that attribute that says he is disabled (2 for userAccountControl); 0: no bits.")
     ] = 0
     user_enabled_default: Annotated[
-        str, _says("Value where that attribute is missing (512 with a mask).")
+        str | int | bool, _says("Value where that attribute is missing (512 with a mask).")
     ] = "True"
     user_attribute_ignore: Annotated[tuple[str, ...], _says("Attributes of users that aren't read.")] = (
         "default_project_id",
@@ -99,11 +105,12 @@ class Directory(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
     tls_req_cert: Annotated[
         Literal["demand", "allow", "never"], _says("What happens without a certificate that can be trusted.")
     ] = "demand"
+    connection_timeout: Annotated[int, _says("Seconds to wait for a connection; -1: 5.")] = -1
     use_pool: Annotated[bool, _says("Without effect, as are all `pool` options but one.")] = True
     pool_size: Annotated[Count, _says("Without effect: every question has a connection of its own.")] = 10
     pool_retry_max: Annotated[Count, _says("Without effect.")] = 3
     pool_retry_delay: Annotated[float, _says("Without effect.")] = 0.1
-    pool_connection_timeout: Annotated[int, _says("Seconds to wait for a connection; -1: 5.")] = -1
+    pool_connection_timeout: Annotated[int, _says("The same, where connection_timeout is -1.")] = -1
     pool_connection_lifetime: Annotated[Count, _says("Without effect.")] = 600
     use_auth_pool: Annotated[bool, _says("Without effect.")] = True
     auth_pool_size: Annotated[Count, _says("Without effect.")] = 100

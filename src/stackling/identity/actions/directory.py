@@ -22,7 +22,7 @@ from stackling.base.errors import Forbidden, Unauthorized, Unavailable
 from stackling.identity.actions import directory_entry as copies
 from stackling.identity.actions import encryption
 from stackling.identity.actions.directory_entry import Home
-from stackling.identity.directory import Client, Down, Group, Invalid, User
+from stackling.identity.directory import Client, Down, Invalid
 from stackling.identity.directory import options as directory_options
 from stackling.identity.state import directory as state
 from stackling.identity.state import project as projects
@@ -191,17 +191,11 @@ def prove(
             entry = state.find(tx, user_id)
         local_id = entry.local_id if entry is not None else ""
 
-    def question(client: Client) -> tuple[User | None, bool, list[Group]]:
-        found = client.user(name=name) if local_id is None else client.user(local_id=local_id)
-        # Nobody's password is asked for as well, so that time does not tell who there is.
-        right = client.accepts(found.dn if found is not None else f"cn=nobody,{client.user_tree}", plain)
-        return found, right, client.groups_of(found) if found is not None and right else []
-
-    found, right, groups = _ask(cloud, home, question)
-    if found is None or not right:
-        raise Unauthorized(
-            _REFUSED, detail=f"no such user in the directory of {home.domain_name}, or wrong password"
-        )
+    found, groups, refused = _ask(cloud, home, lambda c: c.login(plain, local_id=local_id, name=name))
+    if found is None:
+        raise Unauthorized(_REFUSED, detail=f"no such user in the directory of {home.domain_name}")
+    if refused is not None:
+        raise Unauthorized(_REFUSED, detail=f"the directory refuses {found.dn}: {refused}")
     if not found.enabled or not home.enabled:
         raise Unauthorized(_REFUSED, detail=f"user {found.dn} or his domain is disabled")
     with cloud.db.begin() as tx:
@@ -300,11 +294,7 @@ def _unless_wrong(tx: Tx, cloud: Cloud, domain_id: str) -> Home | None:
 
 
 def _refresh_user(cloud: Cloud, home: Home, local_id: str | None, name: str | None) -> None:
-    def question(client: Client) -> tuple[User | None, list[Group]]:
-        found = client.user(local_id=local_id) if name is None else client.user(name=name)
-        return found, client.groups_of(found) if found is not None else []
-
-    found, groups = _ask(cloud, home, question)
+    found, groups = _ask(cloud, home, lambda c: c.user(local_id=local_id, name=name))
     with cloud.db.begin() as tx:
         if found is None:
             _lose_named(tx, home, USER, local_id, name, users.user)
@@ -315,7 +305,7 @@ def _refresh_user(cloud: Cloud, home: Home, local_id: str | None, name: str | No
 
 
 def _refresh_group(cloud: Cloud, home: Home, local_id: str | None, name: str | None) -> None:
-    found = _ask(cloud, home, lambda c: c.group(local_id=local_id) if name is None else c.group(name=name))
+    found = _ask(cloud, home, lambda c: c.group(local_id=local_id, name=name))
     with cloud.db.begin() as tx:
         if found is None:
             _lose_named(tx, home, GROUP, local_id, name, users.group)
@@ -347,19 +337,7 @@ def _refresh_all(cloud: Cloud, home: Home) -> None:
     if seen is not None and now < seen + timedelta(seconds=cloud.config.identity.directory_seconds):
         return
 
-    def question(client: Client) -> tuple[list[User], list[Group], dict[str, list[str]]]:
-        everybody, groups = client.users(), client.groups()
-        members: dict[str, list[str]] = {}
-        if home.options.group_ad_nesting:
-            for one in everybody:
-                for group in client.groups_of(one):
-                    members.setdefault(group.local_id, []).append(one.local_id)
-        else:
-            by_key = {client.key(one): one.local_id for one in everybody}
-            members = {g.local_id: [by_key[m] for m in g.members if m in by_key] for g in groups}
-        return everybody, groups, members
-
-    everybody, groups, members = _ask(cloud, home, question)
+    everybody, groups, members = _ask(cloud, home, lambda c: c.everything())
     with cloud.db.begin() as tx:
         made = copies.take_users(tx, cloud, home, everybody)
         made_groups = copies.take_groups(tx, cloud, home, groups)

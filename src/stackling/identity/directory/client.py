@@ -1,31 +1,31 @@
 """Asking one directory, by python-ldap: the binding that OpenLDAP's own library has, kept well, in Debian.
 
-Every question has a connection of its own, and ends after seconds whatever the server does. Whatever stands in a
-filter was escaped.
+Every question ends after seconds whatever the server does. Whatever stands in a filter was escaped.
 """
 
-import os
-import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from msgspec import Struct
 
 from stackling.base import log
 from stackling.base.directory import Directory
+from stackling.identity.directory.connection import ANSWER, Down, connected, refusal
+from stackling.identity.directory.value import (
+    Attributes,
+    equals,
+    is_unique,
+    naming_context,
+    one_spelling,
+    pairs,
+    text,
+)
 
-PATIENCE = 5  # seconds for a connection
-SEARCH = 15  # seconds for an answer
 MOST = 200_000  # entries of one search
 _IN_CHAIN = "1.2.840.113556.1.4.1941"  # Active Directory's LDAP_MATCHING_RULE_IN_CHAIN
+_RANGE = ";range="  # how Active Directory marks an attribute of which it gave some values
 _TRUE = ("true", "1", "yes", "t", "y", "on")
-
-Attributes = dict[str, list[bytes]]
-
-
-class Down(Exception):
-    """The directory can't be asked, or doesn't answer as it should; the text says why, for the log."""
 
 
 class User(Struct, frozen=True):
@@ -40,7 +40,7 @@ class User(Struct, frozen=True):
 
 
 class Group(Struct, frozen=True):
-    """A group. `members` are the keys (see `Client.key`) of its direct members."""
+    """A group. `members`, where they were asked for, are the keys (see `Client.key`) of its direct members."""
 
     local_id: str
     dn: str
@@ -60,68 +60,59 @@ class Client:
 
     # -- questions ------------------------------------------------------------------------------------------------
 
-    def users(self) -> list[User]:
-        with self._connected() as c:
-            enabled = self._enabled(c)
-            return self._users(c, "", enabled)
+    def everything(self) -> tuple[list[User], list[Group], dict[str, list[str]]]:
+        """All users, all groups, and who is in which: users' local ids by the group's."""
+        with connected(self.options) as c:
+            users, groups = self._users(c, ""), self._groups(c, "", members=True)
+            within = self._nested(c, groups) if self._nests else {g.local_id: g.members for g in groups}
+        by_key = {self.key(one): one.local_id for one in users}
+        return users, groups, {id: [by_key[m] for m in keys if m in by_key] for id, keys in within.items()}
 
-    def user(self, *, local_id: str | None = None, name: str | None = None) -> User | None:
-        """The one user with that id or name; None when there is none or, of a name, more than one."""
-        attribute = self.options.user_id_attribute if name is None else self.options.user_name_attribute
-        with self._connected() as c:
-            return self._one(
-                self._users(c, _equals(attribute, local_id if name is None else name), self._enabled(c))
-            )
+    def user(
+        self, *, local_id: str | None = None, name: str | None = None
+    ) -> tuple[User | None, list[Group]]:
+        """The one user with that id or name, and his groups; None when there is none or, of a name, more than one."""
+        with connected(self.options) as c:
+            found = self._user(c, local_id, name)
+            return found, self._groups_of(c, found) if found is not None else []
 
-    def groups(self) -> list[Group]:
-        with self._connected() as c:
-            return self._groups(c, "")
-
-    def groups_of(self, user: User) -> list[Group]:
-        """The groups that a user is in."""
-        from ldap.filter import escape_filter_chars
-
-        o = self.options
-        rule = f":{_IN_CHAIN}:" if o.group_ad_nesting and not o.group_members_are_ids else ""
-        who = user.local_id if o.group_members_are_ids else user.dn
-        with self._connected() as c:
-            return self._groups(c, f"({o.group_member_attribute}{rule}={escape_filter_chars(who)})")
+    def login(
+        self, password: str, *, local_id: str | None = None, name: str | None = None
+    ) -> tuple[User | None, list[Group], str | None]:
+        """The user and his groups, and why his password is refused; None: it is right."""
+        with connected(self.options) as c:
+            found = self._user(c, local_id, name)
+            # Nobody's password is asked for as well, so that time does not tell who there is.
+            dn = found.dn if found is not None else f"cn=nobody,{self.user_tree}"
+            refused = refusal(self.options, dn, password)
+            groups = self._groups_of(c, found) if found is not None and refused is None else []
+            return found, groups, refused
 
     def group(self, *, local_id: str | None = None, name: str | None = None) -> Group | None:
+        """The one group with that id or name, without its members."""
         attribute = self.options.group_id_attribute if name is None else self.options.group_name_attribute
-        with self._connected() as c:
-            return self._one(self._groups(c, _equals(attribute, local_id if name is None else name)))
-
-    def accepts(self, dn: str, password: str) -> bool:
-        """Whether the directory lets `dn` in with that password. An empty one proves nothing, whatever it says."""
-        import ldap
-
-        if not dn or not password or "\0" in password:
-            return False
-        with self._connected(anonymous=True) as c:
-            try:
-                c.simple_bind_s(dn, password)
-            except (
-                ldap.INVALID_CREDENTIALS,
-                ldap.UNWILLING_TO_PERFORM,
-                ldap.INAPPROPRIATE_AUTH,
-                ldap.INSUFFICIENT_ACCESS,
-                ldap.CONSTRAINT_VIOLATION,
-                ldap.INVALID_DN_SYNTAX,
-                ldap.NO_SUCH_OBJECT,
-            ):
-                return False
-            return True
+        where = equals(attribute, (local_id if name is None else name) or "")
+        with connected(self.options) as c:
+            return _one(self._groups(c, where))
 
     def key(self, user: User) -> str:
         """What groups call a user: his id, or his DN in one spelling."""
         return user.local_id if self.options.group_members_are_ids else one_spelling(user.dn)
 
+    @property
+    def _nests(self) -> bool:
+        return self.options.group_ad_nesting and not self.options.group_members_are_ids
+
     # -- searches -------------------------------------------------------------------------------------------------
 
-    def _users(self, c: Any, where: str, enabled: frozenset[str] | None) -> list[User]:
+    def _user(self, c: Any, local_id: str | None, name: str | None) -> User | None:
+        attribute = self.options.user_id_attribute if name is None else self.options.user_name_attribute
+        return _one(self._users(c, equals(attribute, (local_id if name is None else name) or "")))
+
+    def _users(self, c: Any, where: str) -> list[User]:
         o = self.options
-        more = _pairs(o.user_additional_attribute_mapping)
+        enabled = self._enabled(c)
+        more = pairs(o.user_additional_attribute_mapping)
         wanted = {
             "default_project_id": o.user_default_project_id_attribute,
             "description": o.user_description_attribute,
@@ -137,10 +128,10 @@ class Client:
             c, self.user_tree, o.user_objectclass, o.user_filter, where, asked, o.user_id_attribute
         )
         for dn, values in found:
-            local_id, name = _id(values, o.user_id_attribute), _text(values, o.user_name_attribute)
+            local_id, name = text(values, o.user_id_attribute), text(values, o.user_name_attribute)
             if not local_id or not name or len(name) > 255 or not name.strip() or len(local_id) > 255:
                 continue
-            shown = {n: text for n, a in kept.items() if (text := _text(values, a))}
+            shown = {n: said for n, a in kept.items() if (said := text(values, a))}
             is_on = self._is_enabled(values) if enabled is None else False
             one = User(local_id, dn, name, is_on, shown.pop("default_project_id", None), shown)
             if enabled is not None:
@@ -149,16 +140,23 @@ class Client:
             made.append(one)
         return made
 
-    def _groups(self, c: Any, where: str) -> list[Group]:
+    def _groups_of(self, c: Any, user: User) -> list[Group]:
+        from ldap.filter import escape_filter_chars
+
+        rule = f":{_IN_CHAIN}:" if self._nests else ""
+        who = user.local_id if self.options.group_members_are_ids else user.dn
+        return self._groups(c, f"({self.options.group_member_attribute}{rule}={escape_filter_chars(who)})")
+
+    def _groups(self, c: Any, where: str, *, members: bool = False) -> list[Group]:
         o = self.options
-        more = _pairs(o.group_additional_attribute_mapping)
+        more = pairs(o.group_additional_attribute_mapping)
         ignored = {n.lower() for n in o.group_attribute_ignore}
         kept = {shown: a for a, shown in more if shown not in ignored and a.lower() not in ignored}
         asked = [
             o.group_id_attribute,
             o.group_name_attribute,
             o.group_desc_attribute,
-            o.group_member_attribute,
+            *([o.group_member_attribute] if members else []),
             *kept.values(),
         ]
         made = []
@@ -166,20 +164,45 @@ class Client:
             c, self.group_tree, o.group_objectclass, o.group_filter, where, asked, o.group_id_attribute
         )
         for dn, values in found:
-            local_id, name = _id(values, o.group_id_attribute), _text(values, o.group_name_attribute)
+            local_id, name = text(values, o.group_id_attribute), text(values, o.group_name_attribute)
             if not local_id or not name or len(name) > 255 or not name.strip() or len(local_id) > 255:
                 continue
-            says = "" if "description" in ignored else _text(values, o.group_desc_attribute) or ""
-            extra = {n: text for n, a in kept.items() if (text := _text(values, a))}
-            made.append(
-                Group(local_id, dn, name, says, extra, self._members(values, o.group_member_attribute))
-            )
+            says = "" if "description" in ignored else text(values, o.group_desc_attribute) or ""
+            extra = {n: said for n, a in kept.items() if (said := text(values, a))}
+            made.append(Group(local_id, dn, name, says, extra, self._members(values)))
         return made
 
-    def _members(self, values: Attributes, attribute: str) -> frozenset[str]:
-        spelled = (lambda text: text) if self.options.group_members_are_ids else one_spelling
-        texts = (v.decode(errors="replace") for v in values.get(attribute.lower(), []))
-        return frozenset(spelled(text) for text in texts)
+    def _members(self, values: Attributes) -> frozenset[str]:
+        spelled = (lambda said: said) if self.options.group_members_are_ids else one_spelling
+        said = (
+            v.decode(errors="replace") for v in values.get(self.options.group_member_attribute.lower(), [])
+        )
+        return frozenset(map(spelled, said))
+
+    def _nested(self, c: Any, groups: list[Group]) -> dict[str, set[str]]:
+        """Everybody in the groups by their local ids, with those in groups in them, as the server's rule has it.
+
+        Groups of the whole domain are looked through, as one outside the groups' tree may stand between two in it;
+        asking the server for each group or user would take minutes.
+        """
+        import ldap
+
+        o = self.options
+        kind = f"(objectClass={o.group_objectclass})"
+        found = self._ask(
+            c, naming_context(self.group_tree), ldap.SCOPE_SUBTREE, kind, [o.group_member_attribute]
+        )
+        direct = {one_spelling(dn): self._members(values) for dn, values in found}
+        within: dict[str, set[str]] = {}
+        for group in groups:
+            seen = set(group.members)
+            left = list(seen)
+            while left:
+                fresh = direct.get(left.pop(), frozenset()) - seen
+                seen |= fresh
+                left += fresh
+            within[group.local_id] = seen
+        return within
 
     def _emulates_ids(self) -> bool:
         return self.options.user_enabled_emulation_use_group_config and self.options.group_members_are_ids
@@ -201,17 +224,14 @@ class Client:
         o = self.options
         if "enabled" in {n.lower() for n in o.user_attribute_ignore}:
             return True
-        text = _text(values, o.user_enabled_attribute)
-        text = o.user_enabled_default if text is None else text
+        said = text(values, o.user_enabled_attribute)
+        said = str(o.user_enabled_default) if said is None else said
         if o.user_enabled_mask:
             try:
-                return int(text) & o.user_enabled_mask != o.user_enabled_mask
+                return int(said) & o.user_enabled_mask != o.user_enabled_mask
             except ValueError:
                 return False
-        return (text.strip().lower() in _TRUE) is not o.user_enabled_invert
-
-    def _one(self, found: list[Any]) -> Any:
-        return found[0] if len(found) == 1 else None
+        return (said.strip().lower() in _TRUE) is not o.user_enabled_invert
 
     def _search(
         self,
@@ -222,17 +242,65 @@ class Client:
         where: str,
         asked: Iterable[str],
         id_attribute: str,
-    ) -> Iterator[tuple[str, Attributes]]:
+    ) -> list[tuple[str, Attributes]]:
+        """Entries with an id of their own: those that share one can't be told from one another, so they are nobody."""
         import ldap
 
-        scope = ldap.SCOPE_ONELEVEL if self.options.query_scope == "one" else ldap.SCOPE_SUBTREE
-        text = f"(&(objectClass={kind}){own or ''}({id_attribute}=*){where})"
-        return self._ask(c, tree, scope, text, sorted(set(asked)))
+        one_level = self.options.query_scope == "one"
+        scope = ldap.SCOPE_ONELEVEL if one_level else ldap.SCOPE_SUBTREE
+        every = f"(&(objectClass={kind}){own or ''}({id_attribute}=*)"
+        found = self._ask(c, tree, scope, f"{every}{where})", sorted(set(asked)))
+        if is_unique(id_attribute) or not found:
+            return found
+        if one_level and all(dn.lower().startswith(f"{id_attribute.lower()}=") for dn, _ in found):
+            return found
+        same = found
+        if where:
+            ids = {said for _, values in found if (said := text(values, id_attribute))}
+            anyone = "".join(equals(id_attribute, said) for said in sorted(ids))
+            same = self._ask(c, tree, scope, f"{every}(|{anyone}))", [id_attribute])
+        counted = Counter((text(values, id_attribute) or "").casefold() for _, values in same)
+        twice = {said for said, count in counted.items() if count > 1}
+        for said in sorted(twice):
+            log.get("identity").warning("directory.same_id", attribute=id_attribute, value=said, tree=tree)
+        return [one for one in found if (text(one[1], id_attribute) or "").casefold() not in twice]
 
     def _ask(
-        self, c: Any, base: str, scope: int, text: str, asked: list[str]
+        self, c: Any, base: str, scope: int, filter: str, asked: list[str]
+    ) -> list[tuple[str, Attributes]]:
+        """Entries with their attributes by name in lower case, all values of them."""
+        found = list(self._pages(c, base, scope, filter, asked))
+        for dn, values in found:
+            for name in [n for n in values if _RANGE in n]:
+                self._complete(c, dn, values, name)
+        return found
+
+    def _complete(self, c: Any, dn: str, values: Attributes, name: str) -> None:
+        """Have all values of an attribute of which the server gave some: `member;range=0-1499`, and on from there."""
+        import ldap
+
+        attribute = name.partition(_RANGE)[0]
+        whole = values.pop(attribute, [])  # it stands there as well, empty
+        part = values.pop(name)
+        while True:
+            whole += part
+            last = name.rpartition("-")[2]
+            if last == "*":
+                break
+            rest: Attributes = {}
+            if last.isdigit() and len(whole) <= MOST:
+                wanted = f"{attribute}{_RANGE}{int(last) + 1}-*"
+                _, rest = next(self._pages(c, dn, ldap.SCOPE_BASE, "(objectClass=*)", [wanted]), ("", rest))
+            found = next((n for n in rest if n.startswith(attribute + _RANGE)), None)
+            if found is None:
+                raise Down(f"{dn}: values of {attribute} after {last} can't be had")
+            name, part = found, rest[found]
+        values[attribute] = whole
+
+    def _pages(
+        self, c: Any, base: str, scope: int, filter: str, asked: list[str]
     ) -> Iterator[tuple[str, Attributes]]:
-        """Entries with their attributes by name in lower case, page by page where the options say so."""
+        """Page by page where the options say so."""
         import ldap
         from ldap.controls import SimplePagedResultsControl
 
@@ -240,8 +308,8 @@ class Client:
         count = 0
         while True:
             controls = [page] if self.options.page_size else []
-            asking = c.search_ext(base, scope, text, asked, serverctrls=controls, timeout=SEARCH)
-            _, data, _, answered = c.result3(asking, timeout=SEARCH)
+            asking = c.search_ext(base, scope, filter, asked, serverctrls=controls, timeout=ANSWER)
+            _, data, _, answered = c.result3(asking, timeout=ANSWER)
             for dn, values in data:
                 if dn is None:
                     continue  # a referral
@@ -254,105 +322,6 @@ class Client:
                 raise Down(f"more than {MOST} entries")
             page.cookie = cookies[0]
 
-    # -- connections ----------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _connected(self, *, anonymous: bool = False) -> Iterator[Any]:
-        """A connection, bound as the one who searches. Errors of the directory become Down."""
-        try:
-            import ldap
-        except ImportError:
-            raise Down("Debian's package python3-ldap is not installed") from None
-        connection = None
-        try:
-            connection = self._connect(ldap)
-            if not anonymous and self.options.user:
-                if not self.options.password:
-                    raise Down("ldap.password is missing: a bind without one would be anonymous")
-                connection.simple_bind_s(self.options.user, self.options.password)
-            yield connection
-        except ldap.LDAPError as e:
-            raise Down(_why(e)) from None
-        finally:
-            if connection is not None:
-                try:
-                    connection.unbind_ext_s()
-                except ldap.LDAPError as e:
-                    log.get("identity").debug("directory.unbind", error=_why(e))
-
-    def _connect(self, ldap: Any) -> Any:
-        o = self.options
-        c = ldap.initialize(o.url.replace(",", " "), bytes_mode=False)
-        c.set_option(ldap.OPT_PROTOCOL_VERSION, ldap.VERSION3)
-        c.set_option(
-            ldap.OPT_NETWORK_TIMEOUT, o.pool_connection_timeout if o.pool_connection_timeout > 0 else PATIENCE
-        )
-        c.set_option(ldap.OPT_TIMEOUT, SEARCH)
-        c.set_option(ldap.OPT_REFERRALS, 1 if o.chase_referrals else 0)
-        if o.alias_dereferencing != "default":
-            c.set_option(ldap.OPT_DEREF, getattr(ldap, f"DEREF_{o.alias_dereferencing.upper()}"))
-        if o.use_tls or "ldaps://" in o.url:
-            for name, place in (("CACERTFILE", o.tls_cacertfile), ("CACERTDIR", o.tls_cacertdir)):
-                if place:
-                    if not os.path.exists(place):
-                        raise Down(f"ldap.tls_{name.lower()}: there is no {place}")
-                    c.set_option(getattr(ldap, f"OPT_X_TLS_{name}"), place)
-            c.set_option(ldap.OPT_X_TLS_REQUIRE_CERT, getattr(ldap, f"OPT_X_TLS_{o.tls_req_cert.upper()}"))
-            c.set_option(ldap.OPT_X_TLS_NEWCTX, 0)  # what was set counts from here on
-        if o.use_tls:
-            c.start_tls_s()
-        return c
-
-
-def one_spelling(dn: str) -> str:
-    """A DN as it is compared: attributes and values in lower case, without spaces that don't count."""
-    import ldap
-    import ldap.dn
-
-    try:
-        parts = ldap.dn.str2dn(dn)
-    except (ldap.LDAPError, ValueError):
-        return dn.lower()
-    return ",".join(
-        "+".join(sorted(f"{a.lower()}={' '.join(v.lower().split())!r}" for a, v, _ in rdn)) for rdn in parts
-    )
-
-
-def _equals(attribute: str, value: str | None) -> str:
-    from ldap.filter import escape_filter_chars
-
-    if attribute.lower() == "objectguid":
-        try:
-            raw = uuid.UUID(value).bytes_le
-        except ValueError:
-            raw = b"\0"
-        return f"({attribute}={''.join(f'{chr(92)}{byte:02x}' for byte in raw)})"
-    return f"({attribute}={escape_filter_chars(value or '')})"
-
-
-def _id(values: Attributes, attribute: str) -> str | None:
-    """The id attribute's value; Active Directory's objectGUID as the UUID that it is."""
-    found = values.get(attribute.lower())
-    if found and attribute.lower() == "objectguid" and len(found[0]) == 16:
-        return str(uuid.UUID(bytes_le=found[0]))
-    return _text(values, attribute)
-
-
-def _text(values: Attributes, attribute: str) -> str | None:
-    found = values.get(attribute.lower())
-    try:
-        return found[0].decode().replace("\0", "") if found else None
-    except UnicodeDecodeError:
-        return None
-
-
-def _pairs(mapping: Iterable[str]) -> list[tuple[str, str]]:
-    return [(source, shown) for source, _, shown in (one.partition(":") for one in mapping)]
-
-
-def _why(error: Exception) -> str:
-    """What the library says, without what was sent."""
-    told = error.args[0] if error.args else {}
-    if not isinstance(told, dict):
-        return type(error).__name__
-    return " ".join(str(told[k]) for k in ("desc", "info") if told.get(k)) or type(error).__name__
+def _one(found: list[Any]) -> Any:
+    return found[0] if len(found) == 1 else None

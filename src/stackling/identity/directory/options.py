@@ -72,7 +72,7 @@ def check_names(made: Directory) -> None:
                     raise Invalid(f"ldap.{name}: {one[:64]!r} is not `ldap_attribute:other_attribute`")
         if name in ("user_filter", "group_filter") and value and not _is_filter(value):
             raise Invalid(f"ldap.{name}: {value[:64]!r} is not one filter in parentheses")
-    if made.user_enabled_mask and not made.user_enabled_default.isdigit():
+    if made.user_enabled_mask and not str(made.user_enabled_default).isdigit():
         raise Invalid("ldap.user_enabled_default: with user_enabled_mask it is a number, such as 512")
 
 
