@@ -108,8 +108,9 @@ class ActiveDirectory:
         made.set_option(ldap.OPT_REFERRALS, 0)
         made.set_option(ldap.OPT_X_TLS_CACERTFILE, str(self.ca))
         made.set_option(ldap.OPT_X_TLS_NEWCTX, 0)
-        made.simple_bind_s(# The reader, his password and the root are those of the page.
-ADMINISTRATOR, PASSWORD)
+        made.simple_bind_s(  # The reader, his password and the root are those of the page.
+            ADMINISTRATOR, PASSWORD
+        )
         return made
 
     @contextmanager

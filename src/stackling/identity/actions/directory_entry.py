@@ -1,7 +1,7 @@
 """The rows of users and groups that are in a directory: kept as the directory has them."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -73,6 +73,7 @@ def _take(
     names = _names(tx, table, home.domain_id, {values["name"] for values in wanted.values()})
     now, changed = cloud.clock.now(), False
     nameless: set[str | None] = set()
+    seen: set[str] = set()
     for local_id in sorted(wanted):
         id, values = made[local_id], wanted[local_id]
         holder = names.get(values["name"])
@@ -86,6 +87,7 @@ def _take(
             del made[local_id]
             continue
         nameless.add(holder if holder != id else None)
+        seen.discard(holder or "")  # who gave way is to be looked at again
         names[values["name"]] = id
         row, entry = rows.get(id), entries.get(id)
         if row is not None and row.name != values["name"] and names.get(row.name) == id:
@@ -106,11 +108,10 @@ def _take(
             tx.execute(directory_entry.insert().values(id=id, checked_at=now, gone=False, **values))
         else:
             changed = changed or entry.gone
-            tx.execute(
-                sa.update(directory_entry)
-                .where(directory_entry.c.id == id)
-                .values(checked_at=now, gone=False)
-            )
+            seen.add(id)
+    for some in _parts(seen):
+        query = sa.update(directory_entry).where(directory_entry.c.id.in_(some))
+        tx.execute(query.values(checked_at=now, gone=False))
     if changed:
         revision.bump(tx)
     return made
@@ -129,12 +130,15 @@ def _names(tx: Tx, table: sa.Table, domain_id: str, wanted: Iterable[str]) -> di
 def _in_parts(
     tx: Tx, query: sa.Select[Any], column: sa.ColumnElement[Any], wanted: Iterable[str]
 ) -> list[Row]:
-    """The rows whose column is one of many values: so many parameters no statement takes."""
-    values = sorted(wanted)
-    found: list[Row] = []
-    for start in range(0, len(values), 500):
-        found += tx.execute(query.where(column.in_(values[start : start + 500]))).all()
-    return found
+    """The rows whose column is one of many values."""
+    return [row for some in _parts(wanted) for row in tx.execute(query.where(column.in_(some)))]
+
+
+def _parts(values: Iterable[str]) -> Iterator[list[str]]:
+    """So many as a statement takes."""
+    every = sorted(values)
+    for start in range(0, len(every), 500):
+        yield every[start : start + 500]
 
 
 def _give_way(tx: Tx, table: sa.Table, id: str) -> bool:
