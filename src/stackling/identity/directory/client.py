@@ -63,7 +63,7 @@ class Client:
     def everything(self) -> tuple[list[User], list[Group], dict[str, list[str]]]:
         """All users, all groups, and who is in which: users' local ids by the group's."""
         with connected(self.options) as c:
-            users, groups = self._users(c, ""), self._groups(c, "", members=True)
+            users, groups = self._users(c, ""), self._groups(c, "", members=not self._nests)
             within = self._nested(c, groups) if self._nests else {g.local_id: g.members for g in groups}
         by_key = {self.key(one): one.local_id for one in users}
         return users, groups, {id: [by_key[m] for m in keys if m in by_key] for id, keys in within.items()}
@@ -195,7 +195,7 @@ class Client:
         direct = {one_spelling(dn): self._members(values) for dn, values in found}
         within: dict[str, set[str]] = {}
         for group in groups:
-            seen = set(group.members)
+            seen = set(direct.get(one_spelling(group.dn), ()))
             left = list(seen)
             while left:
                 fresh = direct.get(left.pop(), frozenset()) - seen
