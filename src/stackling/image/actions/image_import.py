@@ -68,7 +68,10 @@ def start(
     _check_source(cloud, source)
     _check_image(row, source.method)
     more = usage.mib(row.size or 0) * len(wanted)
-    usage.QUOTAS.check(tx, cloud, row.project_id, {"image_count_uploading": 1, "image_size_total": more})
+    uploading = int(row.state != State.UPLOADING)  # what is staged counts already
+    usage.QUOTAS.check(
+        tx, cloud, row.project_id, {"image_count_uploading": uploading, "image_size_total": more}
+    )
     input = {"image_id": id, "import_req": dict(request), "backend": wanted}
     made = task.create(
         tx,
