@@ -142,10 +142,12 @@ class _Outer:
         given = req.env.get("HTTP_X_OPENSTACK_REQUEST_ID")
         if given and given.startswith("req-") and len(given) == 40:
             context.global_request_id = given
-        if "\x00" in req.path or "%00" in (req.query_string or ""):
-            raise BadRequest("The URL holds a NUL character.")
         end = req.path.find("/", 1)
         service = context.service = self.services.get(req.path if end < 0 else req.path[:end])
+        if service is not None and service.request_id:
+            context.request_id = service.request_id()
+        if "\x00" in req.path or "%00" in (req.query_string or ""):
+            raise BadRequest("The URL holds a NUL character.")
         req.env["stackling.path"] = req.path
         if service is not None and service.scoped:
             self._strip_project(req, service)
@@ -268,7 +270,7 @@ class _Outer:
         elif known.detail:
             self.log.info("api.refused", request_id=context.request_id, says=known.says, detail=known.detail)
         service = context.service
-        if kind == "route" and service is not None and context.caller is None and service.name != "identity":
+        if kind == "route" and service is not None and context.caller is None and service.private_routes:
             kind, known = "auth", Unauthorized("The request you have made requires authentication.")
         problem = Problem(
             known, known.status, kind, context.request_id, context.version, req.get_header("Accept") or "*/*"
@@ -279,7 +281,8 @@ class _Outer:
             else Envelope({"error": {"code": known.status, "title": known.title, "message": known.says}})
         )
         if known.status == 401:
-            made = Envelope({"error": {"code": 401, "title": "Unauthorized", "message": known.says}})
+            if service is None or not service.own_unauthorized:
+                made = Envelope({"error": {"code": 401, "title": "Unauthorized", "message": known.says}})
             resp.set_header("WWW-Authenticate", f'Keystone uri="{base_url(req, self.cloud)}/identity/v3"')
         resp.status = falcon.code_to_http_status(made.status or known.status)
         for name, value in {**known.headers, **made.headers}.items():

@@ -392,6 +392,51 @@ class Volume(Section, frozen=True):
     groups: Annotated[Limit, _says("Quota: volume groups of a project.")] = 10
 
 
+class StoragePolicy(Section, frozen=True):
+    name: Annotated[
+        str,
+        Meta(pattern=r"^[A-Za-z0-9-]{1,64}$"),
+        _says("Name under which containers ask for it; containers that are there keep naming it."),
+    ] = "Policy-0"
+    directory: Annotated[
+        str,
+        _says(
+            "Where its data is kept. Empty: objects in the state directory, objects-NAME beyond the first."
+        ),
+    ] = ""
+
+
+class ObjectStore(Section, frozen=True):
+    policies: Annotated[
+        list[StoragePolicy],
+        Meta(min_length=1),
+        _says("Storage policies, the default one first. Tables `[[objectstore.policies]]` in the file."),
+    ] = field(default_factory=lambda: [StoragePolicy()])
+    operator_roles: Annotated[
+        list[str], _says("Roles in a project that may do everything in its account.")
+    ] = field(default_factory=lambda: ["admin", "manager", "member"])
+    reader_roles: Annotated[
+        list[str], _says("Roles in a project that may read everything in its account.")
+    ] = field(default_factory=lambda: ["reader"])
+    reseller_roles: Annotated[
+        list[str],
+        _says("Roles that may do everything in every account: make and delete accounts, set their quotas."),
+    ] = field(default_factory=lambda: ["ResellerAdmin", "admin"])
+    max_object_gib: Annotated[
+        Positive, _says("Largest object that is sent at once, GiB; larger ones are sent in segments.")
+    ] = 5
+    expirer_interval: Annotated[
+        Positive, _says("Seconds between looks for objects that expired; they answer 404 at once.")
+    ] = 30
+    sweep_interval: Annotated[
+        Positive,
+        _says("Seconds between looks for data that no object has, of requests that were broken off."),
+    ] = 3600
+    cors_allow_origin: Annotated[
+        list[str], _says("Origins whose pages may use every container, besides those that a container names.")
+    ] = field(default_factory=list)
+
+
 class Node(Section, frozen=True):
     hostname: Annotated[str, _says("Name of this host in the cloud. Empty: the machine's own.")] = ""
     accel: Annotated[
@@ -422,6 +467,7 @@ class Config(Section, frozen=True):
     compute: Compute = Compute()
     network: Network = Network()
     volume: Volume = Volume()
+    objectstore: ObjectStore = ObjectStore()
     node: Node = Node()
     worker: Worker = Worker()
 

@@ -53,6 +53,10 @@ class Gone(Error):
     status, title = 410, "Gone"
 
 
+class LengthRequired(Error):
+    status, title = 411, "Length Required"
+
+
 class PreconditionFailed(Error):
     status, title = 412, "Precondition Failed"
 
@@ -67,6 +71,12 @@ class UnsupportedMediaType(Error):
 
 class RangeNotSatisfiable(Error):
     status, title = 416, "Requested Range Not Satisfiable"
+
+
+class Unprocessable(Error):
+    """What arrived is not what its sender said it would be."""
+
+    status, title = 422, "Unprocessable Entity"
 
 
 class QuotaExceeded(Error):
@@ -89,3 +99,9 @@ class Unavailable(Error):
     """A part that the request needs is not there just now; trying again later helps."""
 
     status, title = 503, "Service Unavailable"
+
+
+class InsufficientStorage(Error):
+    """There is not enough space for what is to be kept."""
+
+    status, title = 507, "Insufficient Storage"

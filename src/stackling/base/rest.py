@@ -53,7 +53,8 @@ class Service(Struct, frozen=True):
     `routes(cloud)` gives (path below `prefix`, Falcon resource); a resource with `public = True` needs no token.
     `envelope` wraps errors. `scoped` strips a project id that stands after the version in the path.
     `headers(req, resp)` adds what the service sends on every answer. Without `trailing_slash` a path that ends in
-    one is not found, except that of a version document.
+    one is not found, except that of a version document. `request_id` makes ids of its own form. `own_unauthorized`:
+    its envelope is for 401 too. Without `private_routes` nobody needs a token to learn that there is no such path.
     """
 
     name: str
@@ -65,6 +66,9 @@ class Service(Struct, frozen=True):
     scoped: bool = False
     trailing_slash: bool = True
     headers: Callable[[Request, Response], None] | None = None
+    request_id: Callable[[], str] | None = None
+    own_unauthorized: bool = False
+    private_routes: bool = True
     before: Callable[[Request], None] | None = (
         None  # looks at a request before it is known whether there is a route
     )

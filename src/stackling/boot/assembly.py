@@ -20,7 +20,7 @@ from stackling.base.policy import Policy, Rule
 from stackling.base.rest import Service
 
 # In the order of the floors: those below are prepared first.
-SERVICES = ("identity", "placement", "image", "network", "volume", "compute")
+SERVICES = ("identity", "placement", "objectstore", "image", "network", "volume", "compute")
 
 
 def _room(service: str, room: str) -> Any:

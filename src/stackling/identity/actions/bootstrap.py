@@ -20,7 +20,14 @@ from stackling.identity.state.catalog import endpoint, region, service
 from stackling.identity.state.role import SYSTEM, assignment, implied_role, role
 
 DEFAULT_DOMAIN = "default"
-ROLES = ("admin", "manager", "member", "reader", "service")
+ROLES = (
+    "admin",
+    "manager",
+    "member",
+    "reader",
+    "service",
+    "ResellerAdmin",  # who may manage every account of object storage
+)
 _IMPLIES = (("admin", "manager"), ("manager", "member"), ("member", "reader"))
 # Block storage is found under its old name by old clients and under its standard one by new ones.
 _SERVICES = (
@@ -31,6 +38,7 @@ _SERVICES = (
     ("volumev3", "cinderv3", "/volume/v3"),
     ("block-storage", "cinder", "/volume/v3"),
     ("compute", "nova", "/compute/v2.1"),
+    ("object-store", "swift", "/object-store/v1/AUTH_%(project_id)s"),
 )
 INTERFACES = ("public", "internal", "admin")
 

@@ -97,6 +97,7 @@ def headers(req: Request, resp: Response) -> None:
 
 SERVICE = Service(
     name="identity",
+    private_routes=False,
     prefix="/identity",
     routes=routes,
     envelope=envelope,

@@ -24,6 +24,7 @@ from stackling.base.errors import (
     TooLarge,
     Unavailable,
 )
+from stackling.base.lane import Digest
 from stackling.image import signature, store
 from stackling.image.actions import certificate, location, usage
 from stackling.image.actions.image import KIND, found, get, owned, properties, target
@@ -31,7 +32,6 @@ from stackling.image.actions.web import opened
 from stackling.image.data_driver import Incoming, Store
 from stackling.image.export import Exports, ExportUnavailable, pieces
 from stackling.image.inspection import InspectionError, Inspector
-from stackling.image.lane import Digest
 from stackling.image.signature import SignatureError
 from stackling.image.state.image import State, image
 

@@ -1,6 +1,5 @@
 """Image data in and out, in constant memory."""
 
-from collections.abc import Iterator
 from typing import BinaryIO
 
 from falcon import Request, Response
@@ -8,35 +7,10 @@ from falcon import Request, Response
 from stackling.base.cloud import Cloud
 from stackling.base.errors import RangeNotSatisfiable, UnsupportedMediaType
 from stackling.base.rest import caller
+from stackling.base.streaming import Part, chunks
 from stackling.image.actions import data
 
 OCTETS = "application/octet-stream"
-PIECE = 128 << 10  # bytes sent at once: what the processor's cache holds
-
-
-def chunks(req: Request) -> Iterator[bytes]:
-    """The request's body piece by piece, with or without a length told before."""
-    source = req.bounded_stream if req.content_length is not None else req.stream
-    while chunk := source.read(data.CHUNK):
-        yield chunk
-
-
-class _Part:
-    """The first `length` bytes of an opened file, piece by piece; closed with the response.
-
-    Without `read`, or Falcon would read it in pieces of 8 KiB.
-    """
-
-    def __init__(self, file: BinaryIO, length: int) -> None:
-        self._file, self._left = file, length
-
-    def __iter__(self) -> Iterator[bytes]:
-        while chunk := self._file.read(min(self._left, PIECE)):
-            self._left -= len(chunk)
-            yield chunk
-
-    def close(self) -> None:
-        self._file.close()
 
 
 class File:
@@ -59,7 +33,7 @@ class File:
             return
         resp.content_type = OCTETS
         if row.size is None:  # it lies on the web, and nobody read it yet
-            resp.stream = _Part(file, 1 << 62)
+            resp.stream = Part(file, 1 << 62)
             return
         send(req, resp, file, row.size)
         if resp.status_code == 200 and row.checksum:
@@ -78,7 +52,7 @@ def send(req: Request, resp: Response, file: BinaryIO, size: int) -> None:
         resp.status = "206 Partial Content"
         resp.content_range = (first, last, size)
         file.seek(first)
-    resp.set_stream(_Part(file, last - first + 1), last - first + 1)
+    resp.set_stream(Part(file, last - first + 1), last - first + 1)
 
 
 def _range(req: Request, size: int) -> tuple[int, int]:

@@ -9,9 +9,10 @@ from msgspec import Struct
 from stackling.base.cloud import Cloud
 from stackling.base.errors import BadRequest, NotFound, UnsupportedMediaType
 from stackling.base.rest import caller, convert, json_body
+from stackling.base.streaming import chunks
 from stackling.image import store
 from stackling.image.actions import data, image_import, task
-from stackling.image.api.data import OCTETS, chunks
+from stackling.image.api.data import OCTETS
 from stackling.image.api.task import view
 
 

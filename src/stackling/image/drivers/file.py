@@ -13,12 +13,10 @@ import uuid
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from stackling.base.incoming_file import IncomingFile
 from stackling.image.data_driver import Incoming
-from stackling.image.lane import Lane
 
 CHUNK = 1 << 20
-_ZEROS = bytes(CHUNK)
-_SYNC_EVERY = 32 << 20  # bytes: the disk works while more arrives, instead of all at the end
 
 
 class FileStore:
@@ -92,44 +90,3 @@ def _copy(source: Path, target: Path) -> None:
             made.write(chunk)
     made.finish()
     shutil.copymode(source, target)
-
-
-class IncomingFile:
-    """A file that is written by a thread of its own. Memory used is a few chunks."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.size = 0
-        self._file = path.open("wb", buffering=0)
-        self._unsynced = 0
-        self._lane = Lane("image-write", self._take)
-
-    def write(self, chunk: bytes) -> None:
-        self.size += len(chunk)
-        self._lane.put(chunk)
-
-    def _take(self, chunk: bytes) -> None:
-        if chunk == _ZEROS or (chunk[0] == 0 and chunk.count(0) == len(chunk)):
-            self._file.seek(len(chunk), os.SEEK_CUR)  # holes stay holes
-            return
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[self._file.write(rest) :]
-        self._unsynced += len(chunk)
-        if self._unsynced >= _SYNC_EVERY:
-            self._unsynced = 0
-            os.fdatasync(self._file.fileno())
-
-    def finish(self) -> None:
-        if self._file.closed:
-            return
-        self._lane.close()
-        self._file.truncate(self.size)
-        os.fsync(self._file.fileno())
-        self._file.close()
-
-    def drop(self) -> None:
-        with contextlib.suppress(OSError):
-            self._lane.close()
-        self._file.close()
-        self.path.unlink(missing_ok=True)

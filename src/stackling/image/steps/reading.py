@@ -12,14 +12,14 @@ from typing import Any
 
 from stackling.base.cloud import Cloud
 from stackling.base.db import Row
+from stackling.base.incoming_file import IncomingFile
+from stackling.base.lane import Digest
 from stackling.image import decompress, download, qemu_img, store
 from stackling.image.actions import image_import, location, web
 from stackling.image.actions.data import CHUNK, Form, Taken, absorb, form
 from stackling.image.actions.image import properties
 from stackling.image.actions.image_import import COPY, GLANCE, INTERFACES, LOCATION, STAGED
-from stackling.image.drivers.file import IncomingFile
 from stackling.image.inspection import InspectionError, Inspector
-from stackling.image.lane import Digest
 from stackling.image.state.image import State
 from stackling.image.state.task import Type
 

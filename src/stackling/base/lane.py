@@ -52,7 +52,7 @@ class Digest:
 
     def __init__(self, *more: str) -> None:
         self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in ("md5", "sha512", *more)}
-        self._lanes = [Lane(f"image-{name}", made.update) for name, made in self._hashes.items()]
+        self._lanes = [Lane(f"hash-{name}", made.update) for name, made in self._hashes.items()]
 
     def write(self, chunk: bytes) -> None:
         for lane in self._lanes:

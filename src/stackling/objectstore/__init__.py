@@ -1,0 +1,1 @@
+"""Object storage: accounts, containers and objects (Swift's API v1)."""

@@ -1,0 +1,5 @@
+"""Tables of object storage."""
+
+from stackling.objectstore.state import account, container, object
+
+__all__ = ["account", "container", "object"]
