@@ -1,7 +1,7 @@
 """Run Tempest against a running cloud.
 
     python -m tests.conformance smoke                    upstream's smoke tests of the areas that are served
-    python -m tests.conformance identity                 all of an area: identity, image, network, volume, compute, scenario
+    python -m tests.conformance identity                 all of an area: identity, image, object, network, volume, compute, scenario
     python -m tests.conformance --ids FILE               just these test ids, one a line
     python -m tests.conformance --features FILE …        switch features on or off (INI, read over features.ini)
 
@@ -33,11 +33,12 @@ HERE = Path(__file__).parent
 AREAS = {
     "identity": r"tempest\.api\.identity",
     "image": r"tempest\.api\.image",
+    "object": r"tempest\.api\.object_storage",
     "network": r"tempest\.api\.network",
     "volume": r"tempest\.api\.volume",
     "compute": r"tempest\.api\.compute",
     "scenario": r"tempest\.scenario",
-    "smoke": r"tempest\.(api\.(identity|image|network|volume|compute)|scenario).*\[.*\bsmoke\b",
+    "smoke": r"tempest\.(api\.(identity|image|object_storage|network|volume|compute)|scenario).*\[.*\bsmoke\b",
 }
 
 
@@ -106,6 +107,7 @@ def configuration(features: list[Path], work: Path) -> configparser.ConfigParser
     put("volume", volume_type_multiattach=_shared_type(cloud))
     put("placement", min_microversion=versions["placement"][0], max_microversion=versions["placement"][1])
     put("image", region=region)
+    put("object-storage", region=region)
     if not conf.has_option("image", "http_image"):
         page = _served(work)
         put("image", http_image=page, http_qcow2_image=page)

@@ -10,8 +10,6 @@ from stackling.objectstore.api import answer
 from stackling.objectstore.api.request import CORS, ORIGINS, place_of, visitor
 
 _META = "X-Container-Meta-Access-Control-"
-    "objectstore.cors_allowed"  # where a request's environment holds the origins that the operator allows
-)
 _EXPOSED = (
     "cache-control, content-language, content-type, expires, last-modified, pragma, etag, x-timestamp, x-trans-id, "
     "x-openstack-request-id"

@@ -31,7 +31,7 @@ object = Table(
         "container_id",
         "name",
         unique=True,
-        sqlite_where=sa.text("latest"),
+        sqlite_where=sa.text("latest = 1"),
         postgresql_where=sa.text("latest"),
     ),
 )
