@@ -32,6 +32,8 @@ class IncomingFile:
 
     def write(self, chunk: bytes) -> None:
         """Take a chunk. Raises OSError, maybe for an earlier one."""
+        if not chunk:
+            return
         self.size += len(chunk)
         if self._lane is None:
             if self._first is None:

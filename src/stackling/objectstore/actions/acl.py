@@ -40,7 +40,10 @@ def clean(header: str, text: str) -> str:
 
 def referrer_may(acl: str, referer: str) -> bool:
     """Whether a page at `referer` may read: the last entry that fits decides."""
-    host = (urlsplit(referer).hostname if referer else None) or "unknown"
+    try:
+        host = urlsplit(referer).hostname or "unknown"
+    except ValueError:
+        host = "unknown"
     allowed = False
     for entry in acl.split(","):
         if not entry.startswith(".r:"):

@@ -147,7 +147,7 @@ def _settings(
     if len(locations) > 1:
         raise BadRequest("Only one of X-Versions-Location or X-History-Location may be specified")
     if locations:  # one takes the other's place
-        given = {**dict.fromkeys(_LOCATIONS, ""), locations[0]: given[locations[0]]}
+        given |= {**dict.fromkeys(_LOCATIONS, ""), locations[0]: given[locations[0]]}
     enabled = given.pop("X-Versions-Enabled", "")
     made = metadata.merged("Container", had, given)
     if enabled:

@@ -117,7 +117,8 @@ def replace(tx: Tx, cloud: Cloud, box: Row, name: str, new: New) -> tuple[Row, l
         count -= not old.deleted
         size -= _set_aside(tx, cloud, box, old, going)
     quota.check(tx, box, count, size)
-    made = _insert(tx, cloud, box.id, name, new, kept=bool(box.versions))
+    before = old.version if old is not None else ""
+    made = _insert(tx, cloud, box.id, name, new, before, kept=bool(box.versions))
     _count(tx, box.id, count, size)
     return made, going
 
@@ -151,14 +152,23 @@ def _move(tx: Tx, row: Row, container_id: str, name: str) -> None:
 
 
 def _insert(
-    tx: Tx, cloud: Cloud, container_id: str, name: str, new: New, *, kept: bool, deleted: bool = False
+    tx: Tx,
+    cloud: Cloud,
+    container_id: str,
+    name: str,
+    new: New,
+    before: str,
+    *,
+    kept: bool,
+    deleted: bool = False,
 ) -> Row:
+    """Add a version that is newer than `before` and than all that are there, even when two come at once."""
     newest = sa.select(sa.func.max(objects.c.version)).where(
         objects.c.container_id == container_id, objects.c.name == name
     )
     now = cloud.clock.now()
-    last, version = tx.execute(newest).scalar(), stamp(now)
-    if last is not None and last >= version:
+    last, version = max(before, tx.execute(newest).scalar() or ""), stamp(now)
+    if last >= version:
         now = time_of(last) + timedelta(microseconds=10)
         version = stamp(now)
     values = {
@@ -219,14 +229,19 @@ def delete(cloud: Cloud, visitor: Visitor, at: Place, version: str | None = None
         box = container.for_writing(tx, cloud, visitor, at.account, at.container)
         gone, going = remove(tx, cloud, container.locked(tx, box.id), at.object, version)
     forget(cloud, going)
+    if gone is None:
+        raise NotFound("The resource could not be found.")
     return gone
 
 
-def remove(tx: Tx, cloud: Cloud, box: Row, name: str, version: str | None = None) -> tuple[Row, list[Row]]:
+def remove(tx: Tx, cloud: Cloud, box: Row, name: str, version: str | None) -> tuple[Row | None, list[Row]]:
     """A name, or one version of it, is no more. `box` is the container, locked.
 
-    Returns what it was, and what is to be removed from the stores.
+    Returns what it was, and what is to be removed from the stores. None: it had expired, and is removed all the same.
     """
+    old = latest(tx, box.id, name) if version is None else None
+    if old is not None and not old.deleted and not present(old, cloud.clock.now()):
+        return None, expire(tx, cloud, old)
     row = found(tx, cloud, box.id, name, version)
     going: list[Row] = []
     if version is not None:
@@ -262,11 +277,12 @@ def _end(tx: Tx, cloud: Cloud, box: Row, row: Row, going: list[Row]) -> None:
     _count(tx, box.id, -1, -size)
     mark = New(content_type=DELETE_MARK, headers={}, policy=row.policy)
     if box.versions:
-        _insert(tx, cloud, box.id, row.name, mark, kept=True, deleted=True)
+        _insert(tx, cloud, box.id, row.name, mark, row.version, kept=True, deleted=True)
     elif history := box.headers.get("X-History-Location"):
         into = container.versions_in(tx, cloud, box.account, history)
         container.locked(tx, into.id)
-        _insert(tx, cloud, into.id, f"{_archived(row.name)}{stamp(cloud.clock.now())}", mark, kept=False)
+        when = max(stamp(cloud.clock.now()), stamp(time_of(row.version) + timedelta(microseconds=10)))
+        _insert(tx, cloud, into.id, f"{_archived(row.name)}{when}", mark, row.version, kept=False)
         _count(tx, into.id, 1, 0)
 
 

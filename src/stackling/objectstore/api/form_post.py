@@ -87,11 +87,11 @@ def _verified(cloud: Cloud, req: Request, at: Place, fields: dict[str, str]) -> 
     """What the form's signature opens. Raises Unauthorized: it is wrong, or too old."""
     expires = fields.get("expires", "")
     if not expires.isdecimal() or int(expires[:15]) <= float(stamp(cloud.clock.now())):
-        raise Unauthorized("Form Expired")
+        raise Unauthorized("FormPost: Form Expired")
     try:
         digest, said = temp_url.signature(fields.get("signature", ""))
     except Unauthorized:
-        raise Unauthorized("Invalid Signature") from None
+        raise Unauthorized("FormPost: Invalid Signature") from None
     path = text_of(req.env["PATH_INFO"])
     rest = [
         fields.get("redirect", ""),
@@ -103,4 +103,4 @@ def _verified(cloud: Cloud, req: Request, at: Place, fields: dict[str, str]) -> 
         for one in (path, path.replace(PREFIX, "", 1)):
             if temp_url.signed_by(key, digest, said, "\n".join([one, *rest])):
                 return Visitor(caller=None, signed=opened)
-    raise Unauthorized("Invalid Signature")
+    raise Unauthorized("FormPost: Invalid Signature")
