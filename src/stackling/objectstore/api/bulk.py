@@ -9,7 +9,7 @@ import msgspec
 from falcon import Request, Response
 
 from stackling.base.cloud import Cloud
-from stackling.base.errors import BadRequest, NotFound
+from stackling.base.errors import BadRequest, LengthRequired, NotFound
 from stackling.base.rest import raw_body
 from stackling.objectstore.actions import access, bulk, reading
 from stackling.objectstore.actions.access import Visitor
@@ -26,7 +26,14 @@ def delete(cloud: Cloud, req: Request, resp: Response, at: Place) -> None:
     who = visitor(req, cloud, at)
     if who.caller is None:
         raise access.deny(who)
-    lines = raw_body(req, _MOST_LIST).decode("utf-8", "replace").splitlines()
+    if req.content_length is None:
+        raise LengthRequired("Missing Content-Length header.")
+    body = raw_body(req, _MOST_LIST)
+    if len(body) != req.content_length:
+        raise BadRequest(
+            "The list arrived incomplete; nothing was deleted."
+        )  # its last name may be that of another
+    lines = body.decode("utf-8", "replace").splitlines()
     names = [unquote(line.strip()) for line in lines if line.strip()]
     outcome = bulk.delete(cloud, who, at.account, names)
     if not names:
