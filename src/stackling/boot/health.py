@@ -130,7 +130,9 @@ def _jobs(cloud: Cloud) -> Part:
 def _disks(cloud: Cloud, host: Host) -> Iterator[Part]:
     """The file system of database, images and disks, and any other that the cloud's work needs and that is full."""
     paths = cloud.config.paths
-    places = [paths.state_dir, paths.run_dir, paths.log_dir, *(_DAEMONS_WRITE if host.daemons else ())]
+    policies = [p.directory for p in cloud.config.objectstore.policies if p.directory]
+    daemons = _DAEMONS_WRITE if host.daemons else ()
+    places = [paths.state_dir, paths.run_dir, paths.log_dir, *policies, *daemons]
     seen = set()
     for place in places:
         with contextlib.suppress(OSError):
