@@ -47,6 +47,9 @@ def test_versions_that_are_switched_off_stay(account: Account) -> None:
     account("PUT", "c/o", b"three")
     listed = account("GET", "c?versions&format=json").json
     assert [(e["version_id"] == "null", e["bytes"]) for e in listed] == [(True, 5), (False, 3)]
+    after = account.names("c?versions&marker=o&version_marker=null")
+    assert after == ["o"], "one version is older than the null version"
+    assert account.names(f"c?versions&marker=o&version_marker={old}") == []
     assert account("GET", "c/o?version-id=null").text == "three"
     assert account("GET", f"c/o?version-id={old}").text == "one"
     assert account("DELETE", "c/o").status == 204

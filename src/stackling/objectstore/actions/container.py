@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from stackling.base import db, ids
@@ -164,6 +165,10 @@ def contents(tx: Tx, container_id: str, window: Window, *, versions: bool = Fals
     """A part of the list of a container's objects, or of all their versions."""
     query = sa.select(objects).where(objects.c.container_id == container_id)
     if versions:
+        if window.version_marker == "null":
+            null = query.where(objects.c.name == window.marker, ~objects.c.kept)
+            found = tx.execute(null).first()
+            window = msgspec.structs.replace(window, version_marker=found.version if found else None)
         return listing.walk(tx, query, objects.c.name, window, objects.c.version)
     query = query.where(objects.c.latest, ~objects.c.deleted)
     return listing.walk(tx, query, objects.c.name, window)
