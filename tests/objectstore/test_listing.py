@@ -3,6 +3,7 @@
 import json
 import threading
 import xml.etree.ElementTree as ET
+from urllib.parse import quote
 
 import pytest
 
@@ -15,8 +16,6 @@ NAMES = ["a", "b/1", "b/2", "b/c/3", "c", "d/", "d/4", "é", "z"]
 
 @pytest.fixture
 def full(account: Account) -> Account:
-    from urllib.parse import quote
-
     for name in NAMES:
         assert account("PUT", f"c/{quote(name)}", b"x").status == 201
     return account

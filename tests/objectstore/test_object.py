@@ -3,6 +3,9 @@
 import hashlib
 from urllib.parse import quote
 
+from stackling.objectstore.actions import upload
+from stackling.objectstore.actions.access import Visitor
+from stackling.objectstore.actions.object import New, Place
 from tests.conftest import Bed, User
 
 from .conftest import Account, files
@@ -74,6 +77,11 @@ def test_names_have_limits(account: Account) -> None:
     assert account("PUT", "x" * 257).status == 400
     assert account("GET", "c?prefix=%FF").status == 412
     assert account("PUT", "nowhere/o", b"x").status == 404
+    account("PUT", "c/o", b"x")
+    assert account("COPY", "c/o", Destination="c/a%00b").status == 400
+    account("PUT", "c/a%0Ab", b"x")
+    account("PUT", "c/link", X_Symlink_Target="c/a%0Ab")
+    assert account("GET", "c/link").headers["content-location"] == f"/v1/{account.name}/c/a%0Ab"
 
 
 def test_a_length_must_be_known_or_chunked(account: Account, cloud: Bed) -> None:
@@ -181,10 +189,6 @@ def test_the_last_of_two_uploads_of_one_name_wins(cloud: Bed, account: Account) 
             if len(self.parts) == 1:
                 assert account("PUT", "c/o", b"fast").status == 201
             return self.parts.pop(0) if self.parts else b""
-
-    from stackling.objectstore.actions import upload
-    from stackling.objectstore.actions.access import Visitor
-    from stackling.objectstore.actions.object import New, Place
 
     slow = Slow()
     who = Visitor(caller=None, signed=(account.name, None))

@@ -17,6 +17,7 @@ from stackling.objectstore.state.account import State, account
 from stackling.objectstore.state.container import container
 
 KIND = "objectstore.account"
+MOST_NAME = 256  # bytes
 
 _FIND = Statement(sa.select(account).where(account.c.name == sa.bindparam("name")))
 
@@ -103,6 +104,7 @@ def update(tx: Tx, cloud: Cloud, visitor: Visitor, name: str, given: dict[str, s
 def create(tx: Tx, cloud: Cloud, visitor: Visitor, name: str, given: dict[str, str]) -> bool:
     """Make an account, or set metadata of one that is there; True: it is new. For resellers."""
     access.need(cloud, visitor, name, Standing.RESELLER)
+    metadata.check_name("Account", name, MOST_NAME)
     new = find(tx, name) is None
     update(tx, cloud, visitor, name, given)
     return new

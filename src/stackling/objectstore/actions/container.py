@@ -82,8 +82,7 @@ def put(
     `policy` names its storage policy. Raises Unauthorized, Forbidden, BadRequest, Conflict (another policy).
     """
     access.need(cloud, visitor, account_name, Standing.OPERATOR)
-    if len(name.encode()) > MOST_NAME:
-        raise BadRequest(f"Container name length of {len(name.encode())} longer than {MOST_NAME}")
+    metadata.check_name("Container", name, MOST_NAME)
     stores = store.of(cloud)
     chosen = stores.called(policy) if policy else stores.default
     if chosen is None:

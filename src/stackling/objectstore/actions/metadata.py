@@ -21,6 +21,23 @@ KEPT_WITH_OBJECT = (
 )
 
 
+def check_name(kind: str, name: str, most: int) -> None:
+    """Raises BadRequest for a name that is longer than `most` bytes, or that no URL could hold."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise BadRequest(f"{kind} name is not UTF-8") from None
+    if size > most:
+        raise BadRequest(f"{kind} name length of {size} longer than {most}")
+    if "\x00" in name:
+        raise BadRequest(f"{kind} name contains NULL")
+
+
+def plain(text: str) -> str:
+    """Text without what would end a header."""
+    return "".join(c for c in text if c.isprintable())
+
+
 def prefix_of(kind: str) -> str:
     """`X-Object-Meta-` for the kind `Object`."""
     return f"X-{kind}-Meta-"

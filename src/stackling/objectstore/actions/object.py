@@ -13,7 +13,7 @@ from msgspec import Struct
 from stackling.base import ids, log
 from stackling.base.cloud import Cloud
 from stackling.base.db import Row, Tx
-from stackling.base.errors import BadRequest, NotFound
+from stackling.base.errors import NotFound
 from stackling.base.statement import Statement
 from stackling.objectstore import store
 from stackling.objectstore.actions import container, listing, metadata, quota
@@ -98,11 +98,6 @@ def look(tx: Tx, cloud: Cloud, visitor: Visitor, at: Place, version: str | None 
     """An object and its container, for those who may read it. Raises Unauthorized, Forbidden, NotFound."""
     box, _ = container.look(tx, cloud, visitor, at.account, at.container, listing=False)
     return found(tx, cloud, box.id, at.object, version), box
-
-
-def check_name(name: str) -> None:
-    if len(name.encode()) > MOST_NAME:
-        raise BadRequest(f"Object name length of {len(name.encode())} longer than {MOST_NAME}")
 
 
 def replace(tx: Tx, cloud: Cloud, box: Row, name: str, new: New) -> tuple[Row, list[Row]]:

@@ -33,7 +33,7 @@ def allowed(cloud: Cloud, visitor: Visitor, at: Place, length: int | None, *, on
     """
     with cloud.db.read() as tx:
         box = container.for_writing(tx, cloud, visitor, at.account, at.container)
-        object.check_name(at.object)
+        metadata.check_name("Object", at.object, object.MOST_NAME)
         old = object.latest(tx, box.id, at.object)
         there = old is not None and object.present(old, cloud.clock.now())
         if only_new and there:

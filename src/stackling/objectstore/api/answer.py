@@ -70,7 +70,7 @@ def of_object(resp: Response, row: Row, at: Place, etag: str, *, large: bool, ve
         link = special["symlink"]
         resp.set_header("X-Symlink-Target", falcon.uri.encode(link["target"]))
         if link["account"]:
-            resp.set_header("X-Symlink-Target-Account", wire(link["account"]))
+            resp.set_header("X-Symlink-Target-Account", falcon.uri.encode(link["account"]))
         if link.get("etag"):
             resp.set_header("X-Symlink-Target-Etag", link["etag"])
     if versioned:

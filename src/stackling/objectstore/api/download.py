@@ -1,5 +1,7 @@
 """Objects on their way out."""
 
+from urllib.parse import quote
+
 from falcon import Request, Response
 
 from stackling.base.cloud import Cloud
@@ -42,7 +44,7 @@ def _send(
     if opened.linked:
         resp.set_header(
             "Content-Location",
-            answer.wire(f"/v1/{opened.at.account}/{opened.at.container}/{opened.at.object}"),
+            quote(f"/v1/{opened.at.account}/{opened.at.container}/{opened.at.object}"),
         )
     if conditional.unchanged(req, opened.etag, row.modified_at):
         resp.status = "304 Not Modified"

@@ -10,7 +10,7 @@ from falcon.media import MultipartFormHandler
 from stackling.base.cloud import Cloud
 from stackling.base.errors import BadRequest, Error, TooLarge, Unauthorized
 from stackling.base.streaming import CHUNK
-from stackling.objectstore.actions import upload
+from stackling.objectstore.actions import metadata, upload
 from stackling.objectstore.actions.access import Visitor
 from stackling.objectstore.actions.object import New, Place, stamp
 from stackling.objectstore.api import answer, temp_url
@@ -32,7 +32,9 @@ def receive(cloud: Cloud, req: Request, resp: Response, at: Place) -> None:
         who: Visitor | None = None
         for part in MultipartFormHandler().deserialize(body, req.content_type, req.content_length):
             if part.filename is None:
-                fields[part.name or ""] = part.stream.read(_LONGEST).decode("utf-8", "replace")
+                fields[part.name or ""] = metadata.plain(
+                    part.stream.read(_LONGEST).decode("utf-8", "replace")
+                )
                 continue
             who = who or _verified(cloud, req, at, fields)
             if kept >= _number(fields, "max_file_count"):

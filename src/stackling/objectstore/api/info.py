@@ -6,7 +6,17 @@ from falcon import Request, Response
 
 from stackling.base.cloud import Cloud
 from stackling.objectstore import store
-from stackling.objectstore.actions import access, bulk, container, large, listing, metadata, object, reading
+from stackling.objectstore.actions import (
+    access,
+    account,
+    bulk,
+    container,
+    large,
+    listing,
+    metadata,
+    object,
+    reading,
+)
 from stackling.objectstore.actions.upload import GIB
 from stackling.objectstore.api import temp_url
 
@@ -36,7 +46,7 @@ class Info:
                 "allow_account_management": True,
                 "account_listing_limit": listing.MOST,
                 "container_listing_limit": listing.MOST,
-                "max_account_name_length": 256,
+                "max_account_name_length": account.MOST_NAME,
                 "max_container_name_length": container.MOST_NAME,
                 "max_object_name_length": object.MOST_NAME,
                 "max_file_size": self.cloud.config.objectstore.max_object_gib * GIB,

@@ -76,7 +76,7 @@ class Object(Door):
         with self.cloud.db.begin() as tx:
             row = object.update(tx, self.cloud, who, at, new.headers, kind, new.delete_at)
         if symlink.is_link(row):
-            symlink.redirect(req, resp, at, row)
+            symlink.redirect(self.cloud, req, resp, at, row)
             return
         answer.empty(resp, "202 Accepted")
         resp.set_header("X-Timestamp", object.stamp(self.cloud.clock.now()))

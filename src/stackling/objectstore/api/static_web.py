@@ -8,6 +8,7 @@ from falcon import Request, Response
 from stackling.base.cloud import Cloud
 from stackling.base.db import Row
 from stackling.base.errors import Error, NotFound, Unauthorized
+from stackling.base.rest import base_url
 from stackling.objectstore.actions import container as containers
 from stackling.objectstore.actions import reading
 from stackling.objectstore.actions.access import Visitor
@@ -47,7 +48,7 @@ def container(cloud: Cloud, req: Request, resp: Response, at: Place, who: Visito
     if site is None or not (site.index or site.listings):
         return False
     if not req.env["PATH_INFO"].endswith("/"):
-        _to_directory(req, resp)
+        _to_directory(cloud, req, resp)
         return True
     _guarded(cloud, req, resp, Place(at.account, at.container, ""), who, site)
     return True
@@ -82,7 +83,7 @@ def _answer(cloud: Cloud, req: Request, resp: Response, at: Place, who: Visitor,
             if not directory:
                 raise
         if directory and (site.index or site.listings):
-            _to_directory(req, resp)
+            _to_directory(cloud, req, resp)
         else:
             download.send(cloud, req, resp, at, who)
         return
@@ -106,9 +107,9 @@ def _below(cloud: Cloud, site: _Site, prefix: str) -> bool:
         return bool(containers.contents(tx, site.row.id, Window(prefix=prefix, limit=1)))
 
 
-def _to_directory(req: Request, resp: Response) -> None:
+def _to_directory(cloud: Cloud, req: Request, resp: Response) -> None:
     answer.empty(resp, "301 Moved Permanently")
-    resp.set_header("Location", req.forwarded_prefix + quote(text_of(req.env["PATH_INFO"])) + "/")
+    resp.set_header("Location", base_url(req, cloud) + quote(text_of(req.env["PATH_INFO"])) + "/")
 
 
 def _list(at: Place, site: _Site, rows: list[Row | str]) -> str:

@@ -8,6 +8,7 @@ from falcon import Request, Response
 from stackling.base.cloud import Cloud
 from stackling.base.db import Row
 from stackling.base.errors import BadRequest, Conflict, NotFound, PreconditionFailed
+from stackling.base.rest import base_url
 from stackling.objectstore.actions import object
 from stackling.objectstore.actions.access import Visitor
 from stackling.objectstore.actions.object import Place
@@ -45,10 +46,10 @@ def is_link(row: Row) -> bool:
     return "symlink" in (row.special or {})
 
 
-def redirect(req: Request, resp: Response, at: Place, row: Row) -> None:
+def redirect(cloud: Cloud, req: Request, resp: Response, at: Place, row: Row) -> None:
     """Metadata is that of what a link stands for: answer where that is."""
     link = row.special["symlink"]
     answer.empty(resp, "307 Temporary Redirect")
     path = f"{PREFIX}/v1/{link['account'] or at.account}/{link['target']}"
-    resp.set_header("Location", f"{req.forwarded_prefix}{quote(path)}")
+    resp.set_header("Location", f"{base_url(req, cloud)}{quote(path)}")
     resp.set_header("X-Symlink-Target", quote(link["target"]))

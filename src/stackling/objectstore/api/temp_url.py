@@ -12,7 +12,7 @@ from stackling.base import peer
 from stackling.base.cloud import Cloud
 from stackling.base.db import Row
 from stackling.base.errors import Unauthorized
-from stackling.objectstore.actions import account, container
+from stackling.objectstore.actions import account, container, metadata
 from stackling.objectstore.actions.object import Place, stamp
 
 DIGESTS = {40: "sha1", 64: "sha256", 128: "sha512"}  # by the length of the signature
@@ -106,11 +106,11 @@ def disposition(resp: Response, at: Place, params: dict[str, str]) -> None:
     """How a browser is to treat what it gets by a temporary URL: as a file, unless asked for inline."""
     for name in [n for n in resp.headers if n.startswith("x-object-meta-")]:
         resp.delete_header(name)
-    name = params.get("filename") or ""
+    name = metadata.plain(params.get("filename") or "")
     if not name and "inline" in params:
         resp.set_header("Content-Disposition", "inline")
         return
-    name = name or at.object.rstrip("/").rpartition("/")[2]
+    name = name or metadata.plain(at.object.rstrip("/").rpartition("/")[2])
     kind = "inline" if "inline" in params else "attachment"
     plain = name.replace('"', "").encode("ascii", "replace").decode()
     resp.set_header("Content-Disposition", f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}")
