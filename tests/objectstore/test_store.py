@@ -180,6 +180,26 @@ def test_a_full_disk_refuses_and_changes_nothing(
     assert (account("GET", "c/o").text, len(files(cloud))) == ("old", 1)
 
 
+def test_a_store_that_is_away_is_not_a_bug(
+    cloud: Bed, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account("PUT", "c/o", b"old")
+
+    def broken(*_: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        for call in ("incoming", "copy", "open"):
+            patched.setattr(FileStore, call, broken)
+        assert account("PUT", "c/o", b"newer").status == 503
+        assert account("GET", "c/o").status == 503
+        assert account("COPY", "c/o", Destination="c/p").status == 503
+    with monkeypatch.context() as patched:
+        patched.setattr(FileStore, "copy", broken)  # a disk whose files have no second name
+        assert account("COPY", "c/o", Destination="c/p").status == 201
+    assert (account("GET", "c/p").text, account.stats("c")) == ("old", (2, 6))
+
+
 def test_data_that_is_overwritten_while_it_is_read_is_read_to_its_end(cloud: Bed, account: Account) -> None:
     account("PUT", "c/o", b"old" * 100_000)
     who = Visitor(caller=None, signed=(account.name, None))

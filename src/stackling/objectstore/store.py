@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from stackling.base.cloud import Cloud
@@ -9,6 +12,19 @@ from stackling.base.config import ConfigError
 from stackling.base.errors import Unavailable
 from stackling.objectstore.driver import Store
 from stackling.objectstore.drivers.file import FileStore
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """What a store can't do just now is Unavailable; a full one stays an OSError, of which the REST layer says more."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise Unavailable(
+            "The object's data can't be reached just now; try again.", detail=repr(error)
+        ) from error
 
 
 class Stores:

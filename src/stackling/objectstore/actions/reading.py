@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from stackling.base.cloud import Cloud
 from stackling.base.db import Row, Tx
-from stackling.base.errors import Conflict, NotFound
+from stackling.base.errors import Conflict, NotFound, Unavailable
 from stackling.base.statement import Statement, among
 from stackling.base.streaming import PIECE
 from stackling.objectstore import store
@@ -160,6 +160,10 @@ def open_object(
             return _open(cloud, visitor, at, version, manifest, link)
         except FileNotFoundError as error:
             lost = error
+        except OSError as error:
+            raise Unavailable(
+                "The object's data can't be read just now; try again.", detail=repr(error)
+            ) from error
     raise NotFound("The object's data is not in the store.", detail=repr(lost))
 
 

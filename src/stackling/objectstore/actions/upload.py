@@ -42,8 +42,11 @@ def allowed(cloud: Cloud, visitor: Visitor, at: Place, length: int | None, *, on
             _fits(cloud, length)
             replaced = 0 if box.versions or old is None else old.stored
             quota.check(tx, box, int(not there), length - replaced)
-    if length is not None and length > store.of(cloud)[box.policy].free_bytes():
-        raise InsufficientStorage(f"There is not enough space left for {length} bytes.")
+    if length:
+        with store.reachable():
+            free = store.of(cloud)[box.policy].free_bytes()
+        if length > free:
+            raise InsufficientStorage(f"There is not enough space left for {length} bytes.")
     return box
 
 
@@ -80,7 +83,7 @@ def receive(
         return keep(cloud, visitor, at, new, None, box.policy, only_new=only_new)
     new.id = ids.uuid4()
     md5 = hashlib.md5(usedforsecurity=False)
-    with store.of(cloud)[box.policy].incoming(new.id) as incoming:
+    with store.reachable(), store.of(cloud)[box.policy].incoming(new.id) as incoming:
         for chunk in itertools.chain([first], pieces):
             incoming.write(chunk)
             md5.update(chunk)

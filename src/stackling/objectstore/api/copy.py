@@ -74,6 +74,8 @@ def _made(cloud: Cloud, who: Visitor, opened: Opened, to: Place, new: New) -> Ro
         new.special = opened.row.special
         try:
             return upload.copied(cloud, who, opened.row, to, new)
-        except FileNotFoundError:  # overwritten meanwhile; what was opened is still to be had
+        except (
+            OSError
+        ):  # overwritten meanwhile, or no more links are possible; what was opened is still to be had
             new.size = opened.row.size
     return upload.receive(cloud, who, to, new, opened.body.read(0, opened.size), opened.size)
