@@ -742,6 +742,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("resource_id", "tag", name=op.f("pk_network_tag")),
     )
     op.create_table(
+        "objectstore_account",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("state", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("headers", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(), nullable=False),
+        sa.CheckConstraint("state IN ('active', 'deleting')", name=op.f("ck_objectstore_account_state")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_objectstore_account")),
+        sa.UniqueConstraint("name", name=op.f("uq_objectstore_account_name")),
+    )
+    op.create_table(
         "qos_specs",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
@@ -1498,6 +1510,26 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "objectstore_container",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("account_id", sa.String(length=36), nullable=False),
+        sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("policy", sa.String(length=64), nullable=False),
+        sa.Column("headers", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("versions", sa.Boolean(), nullable=True),
+        sa.Column("object_count", sa.BigInteger(), nullable=False),
+        sa.Column("bytes_used", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["objectstore_account.id"], name=op.f("fk_objectstore_container_account_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_objectstore_container")),
+    )
+    with op.batch_alter_table("objectstore_container", schema=None) as batch_op:
+        batch_op.create_index("ix_objectstore_container_account_id_name", ["account_id", "name"], unique=True)
+
+    op.create_table(
         "port",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("project_id", sa.String(length=64), nullable=False),
@@ -1982,6 +2014,42 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("trust_id", "role_id", name=op.f("pk_identity_trust_role")),
     )
     op.create_table(
+        "objectstore_object",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("container_id", sa.String(length=36), nullable=False),
+        sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("version", sa.String(length=20), nullable=False),
+        sa.Column("latest", sa.Boolean(), nullable=False),
+        sa.Column("kept", sa.Boolean(), nullable=False),
+        sa.Column("deleted", sa.Boolean(), nullable=False),
+        sa.Column("policy", sa.String(length=64), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("stored", sa.BigInteger(), nullable=False),
+        sa.Column("etag", sa.String(length=32), nullable=False),
+        sa.Column("content_type", sa.Text(), nullable=False),
+        sa.Column("headers", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("special", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
+        sa.Column("modified_at", sa.DateTime(), nullable=False),
+        sa.Column("delete_at", sa.DateTime(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["container_id"], ["objectstore_container.id"], name=op.f("fk_objectstore_object_container_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_objectstore_object")),
+    )
+    with op.batch_alter_table("objectstore_object", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_objectstore_object_delete_at"), ["delete_at"], unique=False)
+        batch_op.create_index(
+            "ix_objectstore_object_latest",
+            ["container_id", "name"],
+            unique=True,
+            sqlite_where=sa.text("latest = 1"),
+            postgresql_where=sa.text("latest"),
+        )
+        batch_op.create_index(
+            "ix_objectstore_object_version", ["container_id", "name", "version"], unique=True
+        )
+
+    op.create_table(
         "port_security_group",
         sa.Column("port_id", sa.String(length=36), nullable=False),
         sa.Column("security_group_id", sa.String(length=36), nullable=False),
@@ -2291,6 +2359,16 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_port_security_group_security_group_id"))
 
     op.drop_table("port_security_group")
+    with op.batch_alter_table("objectstore_object", schema=None) as batch_op:
+        batch_op.drop_index("ix_objectstore_object_version")
+        batch_op.drop_index(
+            "ix_objectstore_object_latest",
+            sqlite_where=sa.text("latest = 1"),
+            postgresql_where=sa.text("latest"),
+        )
+        batch_op.drop_index(batch_op.f("ix_objectstore_object_delete_at"))
+
+    op.drop_table("objectstore_object")
     op.drop_table("identity_trust_role")
     op.drop_table("identity_provider_saml")
     with op.batch_alter_table("identity_provider_remote_id", schema=None) as batch_op:
@@ -2361,6 +2439,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_port_created_at_id"))
 
     op.drop_table("port")
+    with op.batch_alter_table("objectstore_container", schema=None) as batch_op:
+        batch_op.drop_index("ix_objectstore_container_account_id_name")
+
+    op.drop_table("objectstore_container")
     with op.batch_alter_table("metering_label_rule", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_metering_label_rule_project_id_created_at_id"))
         batch_op.drop_index(batch_op.f("ix_metering_label_rule_metering_label_id"))
@@ -2509,6 +2591,7 @@ def downgrade() -> None:
 
     op.drop_table("rbac_policy")
     op.drop_table("qos_specs")
+    op.drop_table("objectstore_account")
     op.drop_table("network_tag")
     with op.batch_alter_table("network", schema=None) as batch_op:
         batch_op.drop_index(
