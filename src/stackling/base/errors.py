@@ -49,6 +49,12 @@ class Conflict(Error):
     status, title = 409, "Conflict"
 
 
+class Incomplete(Error):
+    """A body that did not arrive whole; clients know that they may send it again."""
+
+    status, title = 408, "Request Timeout"
+
+
 class Gone(Error):
     status, title = 410, "Gone"
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from falcon import Request
 
-from stackling.base.errors import BadRequest
+from stackling.base.errors import Incomplete
 
 CHUNK = 1 << 20  # bytes read at once
 PIECE = 128 << 10  # bytes sent at once: what the processor's cache holds
@@ -22,7 +22,7 @@ _RECEIVED = 128  # where struct tcp_info has the bytes that arrived
 def chunks(req: Request) -> Iterator[bytes]:
     """The request's body piece by piece, with or without a length told before.
 
-    Raises BadRequest when one without broke off; whether one with a length is whole, its reader has to see.
+    Raises Incomplete when one without broke off; whether one with a length is whole, its reader has to see.
     """
     known = req.content_length is not None
     source = req.bounded_stream if known else req.stream
@@ -31,7 +31,7 @@ def chunks(req: Request) -> Iterator[bytes]:
         size += len(chunk)
         yield chunk
     if not known and req.env.get("SERVER_SOFTWARE") == "Granian" and not _whole(req.env, size):
-        raise BadRequest("The request broke off before its end.")
+        raise Incomplete("The request broke off before its end. Send it again.")
 
 
 def _whole(environ: Mapping[str, Any], size: int) -> bool:
