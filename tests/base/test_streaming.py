@@ -9,7 +9,7 @@ import falcon
 import falcon.testing
 import pytest
 
-from stackling.base.errors import BadRequest
+from stackling.base.errors import Incomplete
 from stackling.base.streaming import chunks
 
 
@@ -50,13 +50,13 @@ def test_a_body_whose_sender_went_away_is_refused(
     if reset:
         ends[0].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     ends[0].close()
-    with pytest.raises(BadRequest):
+    with pytest.raises(Incomplete):
         list(chunks(_request(port, b"hello")))
 
 
 def test_another_connection_that_brought_less_is_no_proof(ends: tuple[socket.socket, socket.socket]) -> None:
     port = _send(ends, b"hello")
-    with pytest.raises(BadRequest):
+    with pytest.raises(Incomplete):
         list(chunks(_request(port, b"hello world")))
 
 
