@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from bench import cloud as clouds
 from bench import measure
 from bench.cloud import Cloud
-from stackling.image.lane import Lane
+from stackling.base.lane import Lane
 
 CHUNK = 1 << 20
 
