@@ -19,7 +19,7 @@ from stackling.image.builder import BuildError, cloudify, confine, limits, line,
 from stackling.image.builder.micro.cpio import write_initrd
 from stackling.image.builder.work import Work
 
-from . import old_archive
+from . import look_alike
 
 pytestmark = [
     pytest.mark.host,
@@ -196,7 +196,7 @@ def test_an_image_that_is_not_safe_is_not_even_opened(tmp_path: Path, cache: Pat
 @pytest.mark.parametrize("name", ["debian-7", "debian-6"])
 def test_an_old_debian_becomes_a_cloud_image(name: str, tmp_path: Path, cache: Path) -> None:
     old = recipe.shipped()[name]
-    archive, key = old_archive.make(tmp_path, old.release, cache)
+    archive, key = look_alike.make(tmp_path, old, look_alike.OLD, cache)
     work = Work(
         tmp_path / "build",
         cache=cache,
@@ -209,9 +209,22 @@ def test_an_old_debian_becomes_a_cloud_image(name: str, tmp_path: Path, cache: P
     assert not any(package.name == "cloud-init" for package in built.packages)
 
 
+@pytest.mark.slow
+def test_an_ubuntu_boots_to_cloud_init_done_and_ssh(tmp_path: Path, cache: Path) -> None:
+    ubuntu = recipe.shipped()["ubuntu-24.04"]
+    archive, key = look_alike.make(tmp_path, ubuntu, look_alike.UBUNTU, cache)
+    mirrors = {place.uri: f"copy:{archive}" for place in ubuntu.repositories}
+    work = Work(tmp_path / "build", cache=cache, mirrors=mirrors, keyring=key)
+    built = line.build(ubuntu, work)
+    said = work.log.read_text()
+    assert "test: 'cloud-init status --wait': " in said
+    assert "test: passed" in said
+    assert {"linux-image-virtual", "ubuntu-keyring"} <= {package.name for package in built.packages}
+
+
 def test_a_repository_signed_by_somebody_else_is_refused(tmp_path: Path, cache: Path) -> None:
     old = recipe.shipped()["debian-7"]
-    archive, _ = old_archive.make(tmp_path, old.release, cache)
+    archive, _ = look_alike.make(tmp_path, old, look_alike.OLD, cache)
     mirrors = {place.uri: f"copy:{archive}" for place in old.repositories}
     with pytest.raises(BuildError, match="is not signed"):
         line.build(old, Work(tmp_path / "build", cache=cache, mirrors=mirrors))
