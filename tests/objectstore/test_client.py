@@ -34,7 +34,7 @@ def _refused(client: Client) -> int:
         f"{client.variables['OS_AUTH_URL'].removesuffix('/identity/v3')}/metrics"
     ) as answer:
         lines = answer.read().decode().splitlines()
-    wanted = 'stackling_requests_total{method="PUT",service="object-store",status="400"} '
+    wanted = 'stackling_requests_total{method="PUT",service="object-store",status="408"} '
     return sum(int(float(line.removeprefix(wanted))) for line in lines if line.startswith(wanted))
 
 
