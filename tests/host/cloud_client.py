@@ -226,7 +226,10 @@ def _living(file: str, read: Callable[[str], Any]) -> int | None:
 
 
 # Jobs that are there all the time.
-PERIODIC = "'compute.host', 'compute.housekeeping', 'identity.housekeeping', 'image.cache', 'network.fabric', 'volume.backend'"
+PERIODIC = (
+    "'compute.host', 'compute.housekeeping', 'identity.housekeeping', 'image.cache', 'network.fabric',"
+    " 'objectstore.expirer', 'objectstore.sweep', 'volume.backend'"
+)
 
 
 def leaks(cloud: HostCloud) -> dict[str, Any]:
