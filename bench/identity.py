@@ -65,7 +65,7 @@ def _ratios(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, float]:
 def _measured(targets: dict[str, Cloud], options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """What was measured of each target. They take turns, so that what else the machine does meets all of them."""
     found: dict[str, dict[str, Any]] = {name: {} for name in targets}
-    with measure.awake(), contextlib.ExitStack() as filled:
+    with contextlib.ExitStack() as filled:
         for cloud in targets.values():
             filled.enter_context(_filled(cloud, options.users, options.assignments))
         for what, wire_of, status in (

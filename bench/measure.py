@@ -1,6 +1,5 @@
 """Clocks and counters: a client that costs next to nothing, quantiles, CPU time and memory of processes, reports."""
 
-import contextlib
 import json
 import multiprocessing
 import os
@@ -8,7 +7,7 @@ import re
 import socket
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -167,30 +166,6 @@ def _hammer(url: str, wire: bytes, status: int, seconds: float, start: Any, out:
     client.expect(wire, status)
     start.wait()
     out.put(times(lambda: client.expect(wire, status), most=10**9, seconds=seconds))
-
-
-@contextlib.contextmanager
-def awake() -> Iterator[None]:
-    """The processors don't sleep as long as the block runs: a virtual one takes 0.1 ms to wake, more than a request takes.
-
-    What keeps each busy runs only where nothing else wants to (SCHED_IDLE).
-    """
-    made = multiprocessing.get_context("fork")
-    running = [made.Process(target=_spin, daemon=True) for _ in range(os.cpu_count() or 1)]
-    for one in running:
-        one.start()
-    try:
-        yield
-    finally:
-        for one in running:
-            one.kill()
-            one.join()
-
-
-def _spin() -> None:
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    while True:
-        pass
 
 
 def together(url: str, wire: bytes, status: int, *, clients: int, seconds: float) -> dict[str, float]:
