@@ -60,6 +60,8 @@ def configuration(features: list[Path], work: Path) -> configparser.ConfigParser
     if not images:
         sys.exit("conformance: the cloud has no active qcow2 image yet")
     image = images[0]
+    file = _image_file(cloud, image, work)
+    other = images[1] if len(images) > 1 else _another(cloud, image, file)
     flavors = sorted(cloud.compute.flavors(), key=lambda f: (f.ram, f.disk))
     fitting = [f for f in flavors if f.ram >= max(image.min_ram, 128) and f.disk >= 1]
     external = list(cloud.network.networks(is_router_external=True))
@@ -85,7 +87,7 @@ def configuration(features: list[Path], work: Path) -> configparser.ConfigParser
     put(
         "compute",
         image_ref=image.id,
-        image_ref_alt=images[-1].id,
+        image_ref_alt=other.id,
         flavor_ref=fitting[0].id,
         flavor_ref_alt=fitting[1].id,
     )
@@ -121,7 +123,7 @@ def configuration(features: list[Path], work: Path) -> configparser.ConfigParser
         image_ssh_password="",
         ssh_shell_prologue="",
     )
-    put("scenario", img_file=_image_file(cloud, image, work), img_disk_format=image.disk_format)
+    put("scenario", img_file=file, img_disk_format=image.disk_format)
     return conf
 
 
@@ -159,6 +161,19 @@ def _image_file(cloud: Any, image: Any, work: Path) -> Path:
         for chunk in cloud.image.download_image(image, stream=True).iter_content(1 << 20):
             out.write(chunk)
     return file
+
+
+def _another(cloud: Any, image: Any, file: Path) -> Any:
+    """The same image again: some tests want two."""
+    return cloud.create_image(
+        f"{image.name}-again",
+        filename=str(file),
+        disk_format=image.disk_format,
+        visibility="public",
+        wait=True,
+        min_ram=image.min_ram,
+        min_disk=image.min_disk,
+    )
 
 
 def main() -> int:
