@@ -268,7 +268,7 @@ def _files(recipe: Recipe, uuid: str) -> list[File]:
         File(path="/etc/kernel-img.conf", content="do_symlinks = yes\nlink_in_boot = no\n"),
     ]
     if recipe.cloud == "cloud-init":
-        made.append(File(path="/etc/cloud/cloud.cfg.d/90-stackling.cfg", content=CLOUD_INIT))
+        made.append(File(path="/etc/cloud/cloud.cfg.d/90-stackling.cfg", content=_cloud_init(recipe.login)))
     if recipe.cloud == "agent":
         made += agent_files(recipe.login)
     return [*made, *recipe.files]
@@ -279,6 +279,14 @@ datasource_list: [ConfigDrive, OpenStack, None]
 locale: C.UTF-8
 apt: {preserve_sources_list: true}
 """
+
+
+def _cloud_init(login: str) -> str:
+    """CLOUD_INIT, and that `login` gets the cloud's keys, whoever the distribution's own user is."""
+    if login == "root":
+        return f"{CLOUD_INIT}disable_root: false\n"
+    return f"{CLOUD_INIT}system_info: {{default_user: {{name: {login}}}}}\n"
+
 
 _GRUB = """# Static on purpose: kernel packages keep the links /vmlinuz and /initrd.img up to date.
 set timeout=1
