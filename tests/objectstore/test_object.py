@@ -3,6 +3,8 @@
 import hashlib
 from urllib.parse import quote
 
+import pytest
+
 from stackling.objectstore.actions import upload
 from stackling.objectstore.actions.access import Visitor
 from stackling.objectstore.actions.object import New, Place
@@ -202,6 +204,15 @@ def test_the_last_of_two_uploads_of_one_name_wins(cloud: Bed, account: Account) 
     )
     assert account("GET", "c/o").text == "slow"
     assert (account.stats("c"), len(files(cloud))) == ((1, 4), 1)
+
+
+@pytest.mark.parametrize("number", ["--5", "1.5", "9" * 5000, "٣", "-1", "99999999999"])
+@pytest.mark.parametrize("name", ["X-Delete-At", "X-Delete-After"])
+def test_a_time_to_go_that_is_none_is_refused(account: Account, name: str, number: str) -> None:
+    account("PUT", "c")
+    sent = number.encode().decode("latin-1")
+    assert account("PUT", "c/o", b"data", **{name: sent}).status == 400
+    assert account("GET", "c/o").status == 404
 
 
 def test_expired_objects_are_gone_at_once_and_removed_later(cloud: Bed, account: Account) -> None:

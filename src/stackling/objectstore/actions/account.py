@@ -93,7 +93,7 @@ def update(tx: Tx, cloud: Cloud, visitor: Visitor, name: str, given: dict[str, s
     if quotas and access.standing(cloud, visitor, name) < Standing.RESELLER:
         raise Forbidden("Access was denied to this resource.", detail=f"sets {quotas[0]}")
     for quota in quotas:
-        if given[quota] and not given[quota].isdecimal():
+        if given[quota] and not (given[quota].isdecimal() and len(given[quota]) < 19):
             raise BadRequest(f"Invalid quota: {quota} is not a whole number")
     row = made(tx, cloud, name)
     headers = metadata.merged("Account", row.headers, given)

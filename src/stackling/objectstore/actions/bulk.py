@@ -3,7 +3,7 @@
 import mimetypes
 import tarfile
 from collections.abc import Iterable, Iterator
-from typing import IO
+from typing import IO, Literal
 
 from msgspec import Struct, field
 
@@ -14,6 +14,9 @@ from stackling.objectstore.actions import container, object, upload
 from stackling.objectstore.actions.access import Visitor
 from stackling.objectstore.actions.object import New, Place
 
+Mode = Literal[
+    "r|", "r|gz", "r|bz2"
+]  # tarfile's, of archives that are read from their beginning to their end
 MOST_DELETES, MOST_FAILURES, MOST_CONTAINERS = 10_000, 1000, 10_000
 
 
@@ -55,8 +58,8 @@ def _delete(cloud: Cloud, visitor: Visitor, at: Place) -> None:
         container.delete(tx, cloud, visitor, at.account, at.container)
 
 
-def extract(cloud: Cloud, visitor: Visitor, at: Place, archive: IO[bytes], mode: str) -> Outcome:
-    """Make an object of each file of a tar archive, in constant memory. `mode` is tarfile's.
+def extract(cloud: Cloud, visitor: Visitor, at: Place, archive: IO[bytes], mode: Mode) -> Outcome:
+    """Make an object of each file of a tar archive, in constant memory.
 
     Where `at` names no container, the first directory of each file does; containers are made.
     """
@@ -64,7 +67,7 @@ def extract(cloud: Cloud, visitor: Visitor, at: Place, archive: IO[bytes], mode:
     if at.container:
         _container(cloud, visitor, at.account, at.container)
     try:
-        with tarfile.open(fileobj=archive, mode=mode) as files:  # type: ignore[call-overload]  # mode is a stream's
+        with tarfile.open(fileobj=archive, mode=mode) as files:
             for member in files:
                 if member.isfile():
                     _extract(cloud, visitor, at, files, member, known, outcome)

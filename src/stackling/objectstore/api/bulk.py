@@ -17,7 +17,7 @@ from stackling.objectstore.actions.bulk import Outcome
 from stackling.objectstore.actions.object import Place
 from stackling.objectstore.api.request import params_of, visitor
 
-_MODES = {"tar": "r|", "tar.gz": "r|gz", "tar.bz2": "r|bz2"}
+_MODES: dict[str, bulk.Mode] = {"tar": "r|", "tar.gz": "r|gz", "tar.bz2": "r|bz2"}
 _MOST_LIST = bulk.MOST_DELETES * 4096  # bytes: each name may be that long, with what encodes it
 
 

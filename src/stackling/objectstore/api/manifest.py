@@ -34,7 +34,7 @@ def send(cloud: Cloud, req: Request, resp: Response, opened: Opened) -> None:
 
 def part(resp: Response, opened: Opened, number: str) -> list[tuple[int, int]]:
     """The segment of that number, from 1. Raises BadRequest, RangeNotSatisfiable."""
-    if not number.isdecimal() or not 0 < int(number) <= 10_000:
+    if not number.isdecimal() or len(number) > 5 or not 0 < int(number) <= 10_000:
         raise BadRequest("Part number must be an integer greater than 0")
     pieces = opened.body.pieces
     resp.set_header("X-Parts-Count", str(pieces[-1].number))

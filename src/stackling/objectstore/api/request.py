@@ -1,5 +1,6 @@
 """What a request says: names in its path, parameters, headers that are kept, and who asks."""
 
+import re
 import time
 import uuid
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from stackling.objectstore.actions.object import Place, stamp
 from stackling.objectstore.api import temp_url
 
 PREFIX = "/object-store"
+_INTEGER = re.compile(r"-?[0-9]{1,18}")  # Python refuses to read numbers of thousands of digits
 # Where the environment of a request from another origin holds the headers of its container, and the origins that the
 # operator allows.
 CORS, ORIGINS = "objectstore.cors", "objectstore.origins"
@@ -124,21 +126,23 @@ def visitor(req: Request, cloud: Cloud, at: Place, method: str | None = None) ->
     return Visitor(caller=who, referer=referer)
 
 
+def _integer(name: str, text: str) -> int:
+    if not _INTEGER.fullmatch(text.strip()):
+        raise BadRequest(f"Non-integer {name}")
+    return int(text)
+
+
 def delete_at(req: Request, now: datetime) -> datetime | None:
     """When an object is to go. Raises BadRequest: no number, or in the past."""
     after, at = req.get_header("X-Delete-After"), req.get_header("X-Delete-At")
     seconds = int(float(stamp(now)))
     found = None
     if after:
-        if not after.strip().lstrip("-").isdecimal():
-            raise BadRequest("Non-integer X-Delete-After")
-        if int(after) < 0:
+        found = seconds + _integer("X-Delete-After", after)
+        if found < seconds:
             raise BadRequest("X-Delete-After in past")
-        found = seconds + int(after)
     elif at:
-        if not at.strip().lstrip("-").isdecimal():
-            raise BadRequest("Non-integer X-Delete-At")
-        found = int(at)
+        found = _integer("X-Delete-At", at)
         if found <= seconds:
             raise BadRequest("X-Delete-At in past")
     if found is None:
