@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from contextlib import suppress
 from typing import Any
 
 from pyasn1.codec.ber import decoder, encoder
@@ -38,13 +39,11 @@ class AdLimits:
                 threading.Thread(target=self._pass, args=(one, other, change, starts), daemon=True).start()
 
     def _pass(self, one: socket.socket, other: socket.socket, change: Any, starts: dict[int, int]) -> None:
-        with one, other, one.makefile("rb") as said:
+        # Both directions close both ends: what one of them is about may be closed under it when a side goes.
+        with suppress(OSError), one, other, one.makefile("rb") as said:
             while message := _message(said):
                 other.sendall(change(message, starts))
-            try:
-                other.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return  # the other side has gone first
+            other.shutdown(socket.SHUT_RDWR)
 
     def _request(self, message: bytes, starts: dict[int, int]) -> bytes:
         if _operation(message) != _SEARCH_REQUEST:
