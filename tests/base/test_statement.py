@@ -119,19 +119,3 @@ def test_a_glance_sees_what_is_committed_and_outlives_its_connection(things: Dat
         assert things.glance(count) == (4,)
     with pytest.raises(sa.exc.OperationalError):
         things.glance("SELECT nothing FROM nowhere")
-
-
-def test_changes_are_seen_whoever_makes_them(things: Database) -> None:
-    if not things.is_sqlite:
-        assert things.changes() is None
-        return
-    other = Database(things.url.render_as_string(hide_password=False), durable=False)
-    before = things.changes()
-    assert things.changes() == before
-    for number, database in enumerate((things, other, things)):
-        with database.begin() as tx:
-            tx.execute(sa.insert(thing), [{**ROWS[0], "id": str(number)}])
-        after = things.changes()
-        assert after != before
-        before = after
-    other.close()

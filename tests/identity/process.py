@@ -9,6 +9,8 @@ import msgspec
 
 from stackling.base.db import Database
 from stackling.boot import assembly
+from stackling.identity.state import revision
+from tests.base.test_announcement import listening
 from tests.conftest import Bed
 
 
@@ -25,6 +27,8 @@ class Process:
 @contextmanager
 def another(bed: Bed) -> Iterator[Any]:
     made = Process(bed)
+    listening(bed.db, revision.LATEST)
+    listening(made.db, revision.LATEST)
     yield made
     made.db.close()
 

@@ -217,10 +217,7 @@ class Worker:
         """Start the threads; returns at once."""
         self.reclaim()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="job")
-        loops = [self._dispatch, self._keep_leases]
-        if not self.cloud.db.is_sqlite:
-            loops.append(self._listen)
-        for loop in loops:
+        for loop in (self._dispatch, self._keep_leases):
             thread = threading.Thread(target=loop, name=f"jobs-{loop.__name__.strip('_')}", daemon=True)
             thread.start()
             self._loops.append(thread)
@@ -295,24 +292,6 @@ class Worker:
                         says="leases can't be renewed; this process ends so that others can go on",
                     )
                     self._lost()
-
-    def _listen(self) -> None:
-        """Hear other processes' notes (PostgreSQL)."""
-        while not self._stop.is_set():
-            try:
-                raw = self.cloud.db.engine.raw_connection()
-                try:
-                    listener: Any = raw.driver_connection
-                    listener.autocommit = True
-                    listener.execute("LISTEN stackling")
-                    while not self._stop.is_set():
-                        for heard in listener.notifies(timeout=1.0, stop_after=1):
-                            self._hear({heard.payload})
-                finally:
-                    raw.invalidate()
-            except Exception as e:  # noqa: BLE001 (polling goes on meanwhile)
-                self.log.warning("jobs.listen_failed", error=str(e))
-                self._stop.wait(1)
 
     # -- one job ---------------------------------------------------------------------------------------------------
 

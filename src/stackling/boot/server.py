@@ -111,6 +111,7 @@ def load(config: Config, *, fake: bool) -> Callable[..., Any]:
     """Make the cloud in one of Granian's processes. Returns its WSGI app."""
     from stackling.base.db import Database
     from stackling.boot import assembly, credentials, health, schema, worker
+    from stackling.identity.state import revision
 
     run_dir = Path(config.paths.run_dir)
     supervisor.mark(run_dir)
@@ -118,6 +119,7 @@ def load(config: Config, *, fake: bool) -> Callable[..., Any]:
         config, Database(config.database_url, pool_size=config.api.threads + config.worker.threads)
     )
     schema.upgrade(cloud.db)
+    cloud.db.listen(revision.LATEST)
     first = _first(config)
     if first and (ended := supervisor.end_strays(run_dir)):
         log.get("supervisor").warning(

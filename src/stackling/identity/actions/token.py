@@ -1,9 +1,8 @@
 """Tokens: issuing them, whether they still work, and ending them.
 
 What a token's text says is `token_format`'s, what it means `token_meaning`'s. What was found is kept for each token,
-and believed for as long as `identity_revision` stays as it was, which is looked at before each use: whatever is revoked
-stops working at once in every process. With SQLite a known token costs no query while nothing is committed; with
-PostgreSQL it costs that one row, because news of it (LISTEN) would come late.
+and believed for as long as `identity_revision` stays as it was, which the database announces (`Database.announced`):
+whatever is revoked stops working at once in every process, and a known token costs no query meanwhile.
 """
 
 import base64
@@ -49,7 +48,7 @@ class Tokens:
         self._lock = threading.Lock()
         self._known: dict[str, Token] = {}
         self._catalog: tuple[int, list[Row], list[dict[str, str]]] = -1, [], []
-        self._revision: tuple[int | None, int] = None, -1
+        self._revision: tuple[bytes | int | None, int] = None, -1
 
     def look(self, text: str, *, allow_expired: bool = False, revision_now: int | None = None) -> Token:
         """The token behind `text`. Raises Unauthorized when it does not work (any more).
@@ -79,11 +78,14 @@ class Tokens:
         return found
 
     def _revision_now(self, database: Database) -> int:
-        """The revision; read again when anything was committed since, by whatever process."""
-        changes = database.changes()  # before the revision: what is committed meanwhile shows the next time
-        if changes is None or changes != self._revision[0]:
-            self._revision = changes, revision.glance(database)
-        return self._revision[1]
+        """The revision; read again when another one was announced since, by whatever process."""
+        announced = (
+            database.announced()
+        )  # before the revision: what is committed meanwhile shows the next time
+        kept = self._revision
+        if announced is None or announced != kept[0]:
+            kept = self._revision = announced, revision.glance(database)
+        return kept[1]
 
     def catalog(self, tx: Tx, number: int) -> tuple[list[Row], list[dict[str, str]]]:
         """The catalog's rows and the service providers at the revision `number`: the same for all tokens."""

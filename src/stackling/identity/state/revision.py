@@ -20,16 +20,17 @@ def read(tx: Tx) -> int:
 
 
 def glance(database: Database) -> int:
-    """The number now, read on its own: what every request with a token costs, so it goes past SQLAlchemy's layers."""
-    row = database.glance(_GLANCE)
+    """The number now, read on its own, past SQLAlchemy's layers."""
+    row = database.glance(LATEST)
     return row[0] if row else 0
 
 
 def bump(tx: Tx) -> None:
     """Make every process look at the database again before it believes a token that it knows."""
     db.upsert(tx, identity_revision, {"id": 1, "number": 1}, {"number": _ONE_MORE}, key=("id",))
+    db.announce(tx, read)
 
 
 _ONE_MORE = identity_revision.c.number + 1
-_GLANCE = "SELECT number FROM identity_revision WHERE id = 1"
+LATEST = "SELECT number FROM identity_revision WHERE id = 1"
 _READ = sa.select(identity_revision.c.number).where(identity_revision.c.id == 1)

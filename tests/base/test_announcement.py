@@ -1,0 +1,182 @@
+"""What a process keeps of the database is not believed any more once a commit that says so has returned anywhere."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import Column, Integer, MetaData, Table
+
+from stackling.base import announcement, db
+from stackling.base.db import Database, Tx
+from tests.conftest import Postgres
+
+metadata = MetaData()
+number = Table("number", metadata, Column("now", Integer))
+LATEST = "SELECT now FROM number"
+
+
+def read(tx: Tx) -> int:
+    return int(tx.execute(sa.select(number.c.now)).scalar_one())
+
+
+def raise_number(tx: Tx) -> None:
+    tx.execute(sa.update(number).values(now=number.c.now + 1))
+    db.announce(tx, read)
+
+
+def listening(database: Database, latest: str = LATEST) -> Database:
+    database.listen(latest)
+    within = time.monotonic() + 20
+    while database.announced() is None:
+        assert time.monotonic() < within
+        time.sleep(0.005)
+    return database
+
+
+@contextmanager
+def process(url: str) -> Iterator[Database]:
+    """The database as another process has it."""
+    made = Database(url, durable=False)
+    yield listening(made)
+    made.close()
+
+
+@pytest.fixture
+def here(database_url: str) -> Iterator[Database]:
+    made = Database(database_url, durable=False)
+    metadata.create_all(made.engine)
+    with made.begin() as tx:
+        tx.execute(sa.insert(number).values(now=1))
+    yield listening(made)
+    made.close()
+
+
+def test_an_announcement_has_arrived_everywhere_when_its_commit_returns(
+    here: Database, database_url: str
+) -> None:
+    enough = threading.Event()
+
+    def be_busy() -> None:
+        while not enough.is_set():
+            pass
+
+    threading.Thread(target=be_busy, daemon=True).start()  # who listens has to wait for its turn
+    with process(database_url) as there, process(database_url) as yonder:
+        everyone = (here, there, yonder)
+        known = [one.announced() for one in everyone]
+        for place in range(60):
+            with everyone[place % 3].begin() as tx:
+                raise_number(tx)
+            now = [one.announced() for one in everyone]
+            assert None not in now
+            assert not [one for one, before in zip(now, known, strict=True) if one == before]
+            known = now
+        with here.begin() as tx:  # nothing that anybody keeps
+            tx.execute(sa.insert(number).values(now=0))
+        assert [one.announced() for one in everyone] == known
+    enough.set()
+
+
+def test_one_transaction_announces_once_and_one_that_fails_holds_nobody_up(
+    here: Database, database_url: str
+) -> None:
+    with process(database_url) as there:
+        with pytest.raises(ZeroDivisionError), here.begin() as tx:
+            raise_number(tx)
+            raise ZeroDivisionError
+        before = there.announced()
+        assert before is not None
+        with here.begin() as tx:
+            raise_number(tx)
+            raise_number(tx)
+        assert there.announced() not in (None, before)
+        with there.read() as tx, pytest.raises(KeyError):
+            db.announce(tx, read)
+
+
+DIES = """
+import os, sys
+from stackling.base import announcement
+from tests.base.test_announcement import Database, raise_number
+def die(*_):
+    os._exit(9)
+if sys.argv[2] == "committed":
+    renew, announcement.Mark._renew = announcement.Mark._renew, lambda mark: renew(mark) if opening else die()
+opening = True
+database = Database(sys.argv[1], durable=False)
+database.announced()
+opening = False
+with database.begin() as tx:
+    raise_number(tx)
+    if sys.argv[2] == "open":
+        die()
+"""
+
+
+@pytest.mark.parametrize("when", ["open", "committed"])
+def test_a_process_that_dies_with_its_announcement_is_not_believed_over(
+    here: Database, when: str, request: pytest.FixtureRequest
+) -> None:
+    """SQLite: nobody believes anything until a process is started, or announces something."""
+    if not here.is_sqlite:
+        pytest.skip("PostgreSQL tells who listens, whoever dies")
+    known = here.announced()
+    url = here.url.render_as_string()
+    died = subprocess.run(
+        [sys.executable, "-c", DIES, url, when], cwd=Path(__file__).parents[2], timeout=60, check=False
+    )
+    assert died.returncode == 9
+    assert here.announced() is None
+    with here.read() as tx:
+        assert read(tx) == (2 if when == "committed" else 1)
+    with process(url) as there:
+        assert here.announced() == there.announced() not in (None, known)
+
+
+def test_who_is_cut_off_believes_nothing(
+    here: Database, database_url: str, request: pytest.FixtureRequest
+) -> None:
+    if here.is_sqlite:
+        pytest.skip("there is no connection")
+    postgres: Postgres = request.getfixturevalue("postgres")
+    known = here.announced()
+    with postgres.engine.connect() as tx:
+        tx.exec_driver_sql(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{here.url.database}'"
+        )
+    within = time.monotonic() + 20
+    while here.announced() == known:  # it is told at once
+        assert time.monotonic() < within
+    listening(here)  # and comes back
+    assert here.announced() != known
+
+
+def test_who_does_not_hear_holds_a_commit_up_no_longer_than_it_believes(
+    here: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if here.is_sqlite:
+        pytest.skip("memory is always heard")
+    monkeypatch.setattr(announcement, "LEASE", 0.5)
+    deaf, drain = threading.Event(), announcement.Listener._drain
+    with process(database_url) as there:
+
+        def late(listener: announcement.Listener, session: Any) -> None:
+            if listener is there._listener:
+                deaf.wait(30)
+            drain(listener, session)
+
+        before = there.announced()
+        monkeypatch.setattr(announcement.Listener, "_drain", late)
+        with here.begin() as tx:
+            raise_number(tx)
+        assert there.announced() is None  # not `before`
+        deaf.set()
+        listening(there)
+        assert there.announced() != before
