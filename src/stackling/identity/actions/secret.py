@@ -1,7 +1,9 @@
 """Hashing of passwords and application credentials' secrets: argon2id at the cost that the configuration names."""
 
 import functools
+import os
 import secrets
+import threading
 
 import argon2
 from argon2.low_level import Type
@@ -9,6 +11,9 @@ from argon2.low_level import Type
 from stackling.base.cloud import Cloud
 
 LONGEST = 4096  # characters; more is refused before it is hashed
+
+# As many at once as there are cores: more would only take each other's caches, and 12 MiB each.
+_hashing = threading.Semaphore(len(os.sched_getaffinity(0)))
 
 
 @functools.lru_cache(maxsize=16)
@@ -24,7 +29,8 @@ def _nobody(memory_kib: int, passes: int) -> str:
 def digest(cloud: Cloud, plain: str) -> str:
     """The hash to keep of a secret."""
     options = cloud.config.identity
-    return _hasher(options.hash_memory_kib, options.hash_passes).hash(plain)
+    with _hashing:
+        return _hasher(options.hash_memory_kib, options.hash_passes).hash(plain)
 
 
 def matches(cloud: Cloud, plain: str, kept: str | None) -> bool:
@@ -34,9 +40,10 @@ def matches(cloud: Cloud, plain: str, kept: str | None) -> bool:
     """
     options = cloud.config.identity
     hasher = _hasher(options.hash_memory_kib, options.hash_passes)
-    against = kept or _nobody(options.hash_memory_kib, options.hash_passes)
+    nobody = _nobody(options.hash_memory_kib, options.hash_passes)  # made at the first look, whoever it is for
     try:
-        hasher.verify(against, plain[:LONGEST])
+        with _hashing:
+            hasher.verify(kept or nobody, plain[:LONGEST])
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
         return False
     return kept is not None and len(plain) <= LONGEST
