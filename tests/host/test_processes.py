@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from stackling.node.daemon import memory
 from tests.conftest import Postgres
 from tests.host.cloud_client import COMMAND, HostCloud, nbctl, run, until
 
@@ -146,6 +147,16 @@ def test_a_token_revoked_through_one_is_refused_by_the_other_at_once(front: Fron
         )
         assert front.ask(there, "GET", "/compute/v2.1/servers", token)[0] == 401
         assert front.ask(there, "GET", "/compute/v2.1/servers", keeper)[0] == 200
+
+
+def test_the_status_counts_the_memory_of_both(front: Front) -> None:
+    counted = next(
+        part["memory"]
+        for part in json.loads(front.cloud.command("status", "--json"))["parts"]
+        if part["name"] == "stackling"
+    )
+    each = [memory(pid) for pid in front.processes()]
+    assert counted > 0.9 * sum(each) > 1.5 * max(each)
 
 
 def test_roles_quotas_and_policies_hold_in_both(front: Front) -> None:

@@ -28,6 +28,7 @@ from stackling.compute.state.server import server
 from stackling.compute.steps import host as compute_host
 from stackling.network.driver import Fabric, FabricError
 from stackling.network.steps import fabric as network_fabric
+from stackling.node.daemon import memory
 from stackling.volume.driver import Backend, BackendUnavailable
 from stackling.volume.state.volume import State as VolumeState
 from stackling.volume.state.volume import volume
@@ -85,8 +86,18 @@ def parts(cloud: Cloud, host: Host) -> list[Part]:
 
 
 def _api(cloud: Cloud) -> Part:
-    own = sum(_pss(pid) for pid in (os.getpid(), os.getppid()))
+    own = sum(memory(pid) for pid in _processes())
     return Part(name="stackling", version=__version__, address=cloud.config.base_url, memory=own)
+
+
+def _processes() -> list[int]:
+    """The cloud's own: the one that watches over the others, and those (proc(5), `children`)."""
+    first = os.getppid()
+    try:
+        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+    except OSError:  # a kernel without CONFIG_PROC_CHILDREN
+        return [first, os.getpid()]
+    return [first, *map(int, children)]
 
 
 def _database(cloud: Cloud) -> Part:
@@ -204,19 +215,10 @@ def _daemons(host: Host) -> Iterator[Part]:
             healthy=daemon.healthy,
             why=daemon.why,
             address=address,
-            memory=_pss(daemon.pid) if daemon.pid else 0,
+            memory=daemon.memory,
         )
     for says in host.says:
         yield Part(name="node", healthy=False, why=says)
-
-
-def _pss(pid: int) -> int:
-    """A process's proportional share of memory, KiB; 0 when it is gone."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
 
 
 def findings(cloud: Cloud, *, fix: bool) -> list[Finding]:

@@ -40,7 +40,9 @@ def matches(cloud: Cloud, plain: str, kept: str | None) -> bool:
     """
     options = cloud.config.identity
     hasher = _hasher(options.hash_memory_kib, options.hash_passes)
-    nobody = _nobody(options.hash_memory_kib, options.hash_passes)  # made at the first look, whoever it is for
+    nobody = _nobody(
+        options.hash_memory_kib, options.hash_passes
+    )  # made at the first look, whoever it is for
     try:
         with _hashing:
             hasher.verify(kept or nobody, plain[:LONGEST])
