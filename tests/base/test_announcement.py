@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -180,3 +181,23 @@ def test_who_does_not_hear_holds_a_commit_up_no_longer_than_it_believes(
         deaf.set()
         listening(there)
         assert there.announced() != before
+
+
+def test_nobody_listens_through_a_pooler(here: Database) -> None:
+    """Of PgBouncer, a session of the server's that answers this process may be another one each time."""
+    if here.is_sqlite:
+        pytest.skip("there is no connection")
+
+    class Pooled:
+        """A connection as a pooler shows it: the process id that it tells is its own."""
+
+        info = types.SimpleNamespace(backend_pid=1)
+
+        def __init__(self, session: Any) -> None:
+            self.execute, self.close = session.execute, session.close
+
+    listener = announcement.Listener(lambda: Pooled(here._own()), LATEST, lambda _: None)
+    listener._thread.join(20)
+    assert not listener._thread.is_alive()
+    assert listener.value() is None
+    listener.close()

@@ -8,7 +8,8 @@ SQLite, whose processes are all on one machine: eight bytes of memory that they 
 PostgreSQL: NOTIFY, and a commit that waits until all that listen have heard (`Listener`). Each of them holds an advisory
 lock with the number of the announcement that it heard last, by which others see how far it is, and which PostgreSQL takes
 away when the session ends. One that is cut off neither hears nor lets go. So nobody believes anything for longer than
-`LEASE` after a question that the server answered, and no commit waits longer than that.
+`LEASE` after a question that the server answered, and no commit waits longer than that. A pooler that lends one server
+session to many (PgBouncer) would have others hear and hold what is meant for this process: then nobody listens.
 """
 
 import fcntl
@@ -115,6 +116,13 @@ class Listener:
             try:
                 session = self._connect()
                 try:
+                    if not _is_its_own(session):
+                        log.get("database").warning(
+                            "database.pooled",
+                            says="between this process and PostgreSQL is a pooler, so announcements can't be heard and"
+                            " the database is asked instead; a direct connection is faster",
+                        )
+                        return
                     self._follow(session)
                 finally:
                     self._until = 0.0
@@ -154,6 +162,12 @@ class Listener:
             self._number = max(self._number, int(said.removeprefix(PREFIX)))
         else:
             self._hear(said)
+
+
+def _is_its_own(session: Any) -> bool:
+    """Whether the server process that answers is the one that was connected to."""
+    found = session.execute("SELECT pg_backend_pid()").fetchone()
+    return bool(found[0] == session.info.backend_pid)
 
 
 def arrived(session: Any, number: int) -> bool:

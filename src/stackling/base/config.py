@@ -78,7 +78,7 @@ class DatabaseOptions(Section, frozen=True):
     url: Annotated[
         str,
         _says(
-            "SQLAlchemy URL. Empty: SQLite in the state directory. postgresql+psycopg://… for many machines."
+            "SQLAlchemy URL. Empty: SQLite in the state directory. postgresql+psycopg://… for many machines, best without a pooler such as PgBouncer in between."
         ),
     ] = ""
 
