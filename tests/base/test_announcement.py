@@ -1,5 +1,7 @@
 """What a process keeps of the database is not believed any more once a commit that says so has returned anywhere."""
 
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -152,6 +154,32 @@ def test_a_process_that_dies_with_its_announcement_is_not_believed_over(
         assert read(tx) == (2 if when == "committed" else 1)
     with process(url) as there:
         assert here.announced() == there.announced() not in (None, known)
+
+
+def test_nothing_is_committed_that_can_not_be_announced(
+    here: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not here.is_sqlite:
+        pytest.skip("PostgreSQL does not commit what it can't notify of")
+
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    there = Database(database_url, durable=False)
+    with monkeypatch.context() as disk:
+        disk.setattr(announcement.os, "pwrite", full)
+        opened = len(os.listdir("/proc/self/fd"))
+        assert [there.announced() for _ in range(3)] == [None] * 3
+        assert len(os.listdir("/proc/self/fd")) == opened
+        with pytest.raises(OSError, match="No space"), here.begin() as tx:
+            raise_number(tx)
+    with here.read() as tx:
+        assert read(tx) == 1
+    known = here.announced()
+    with here.begin() as tx:
+        raise_number(tx)
+    assert known != there.announced() == here.announced() is not None
+    there.close()
 
 
 def test_who_is_cut_off_believes_nothing(

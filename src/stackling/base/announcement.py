@@ -19,7 +19,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +43,19 @@ class Mark:
     """Eight bytes in a file beside the database, which its processes map: others after each announcement.
 
     They are zero from before the commit until after it, and who dies in between leaves the zero, which nobody believes,
-    to the next announcement or to the next process that opens the file.
+    to the next announcement or to the next process that opens the file. They are written through the file, where a full
+    disk is an OSError; through memory it would be a SIGBUS.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with self._alone():
-            os.ftruncate(self._file, len(_NONE))
-            self._bytes = mmap.mmap(self._file, len(_NONE))
-            self._renew()  # the database may be another one than before, too
+        try:
+            with self._alone():
+                self._renew()  # the database may be another one than before, too
+            self._bytes = mmap.mmap(self._file, len(_NONE), prot=mmap.PROT_READ)
+        except OSError:
+            os.close(self._file)
+            raise
 
     def value(self) -> bytes | None:
         """Others after each announcement; None while one is being made."""
@@ -60,16 +64,17 @@ class Mark:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Around a commit that is an announcement, for one thread at a time."""
+        """Around a commit that is an announcement, for one thread at a time. Raises OSError when the disk is full."""
         with self._alone():
-            self._bytes[:8] = _NONE
+            os.pwrite(self._file, _NONE, 0)
             try:
                 yield
             finally:  # also where it failed: whoever asks is told what is
-                self._renew()
+                with suppress(OSError):  # the zero stays, and costs a question each time
+                    self._renew()
 
     def _renew(self) -> None:
-        self._bytes[:8] = b"\1" + os.urandom(7)
+        os.pwrite(self._file, b"\1" + os.urandom(7), 0)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
