@@ -1,6 +1,7 @@
 """Several API processes over TLS on PostgreSQL: one cloud, whichever of them answers, and whichever of them dies."""
 
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -11,7 +12,7 @@ import subprocess
 import threading
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,27 @@ def taker(port: int) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def until_prepared() -> Iterator[Callable[[], bool]]:
+    """Have no process make the administrator and the catalog yet. Gives what tells whether one answers all the same."""
+    here = Path("/run/stackling")
+    here.mkdir(exist_ok=True)
+
+    def answers() -> bool:
+        asked = http.client.HTTPSConnection(
+            "127.0.0.1", PORT, context=ssl._create_unverified_context(), timeout=2
+        )
+        try:
+            asked.request("GET", "/")
+            return asked.getresponse().status > 0
+        except OSError:
+            return False
+
+    with (here / "start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield answers
+
+
 @pytest.fixture(scope="module")
 def front(postgres: Postgres) -> Iterator[Front]:
     """Two processes, HTTPS, and a policy of the operator's."""
@@ -114,9 +136,16 @@ def front(postgres: Postgres) -> Iterator[Front]:
     CONFIG.write_text(f'[api]\nworkers = 2\ntls = true\n[database]\nurl = "{postgres.fresh()}"\n')
     (CONFIG.parent / "policy.yaml").write_text(POLICY)
     cloud = HostCloud()
+    said: list[str] = []
     try:
-        said = cloud.up()
-        assert f"https://127.0.0.1:{PORT}" in said
+        with until_prepared() as answers:
+            starting = threading.Thread(target=lambda: said.append(cloud.up()))
+            starting.start()
+            until(lambda: len(run("pgrep", "-f", "stackling.boot.server").split()) == 3, 30, "processes")
+            time.sleep(3)
+            assert not answers()
+        starting.join()
+        assert f"https://127.0.0.1:{PORT}" in said[0]
         yield Front(cloud)
     finally:
         cloud.command("down", "--purge", ok=False)

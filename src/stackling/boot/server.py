@@ -13,7 +13,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +119,6 @@ def load(config: Config, *, fake: bool) -> Callable[..., Any]:
     cloud = assembly.assemble(
         config, Database(config.database_url, pool_size=config.api.threads + config.worker.threads)
     )
-    schema.upgrade(cloud.db)
-    cloud.db.listen(revision.LATEST)
     first = _first(config)
     if first and (ended := supervisor.end_strays(run_dir)):
         log.get("supervisor").warning(
@@ -131,15 +130,27 @@ def load(config: Config, *, fake: bool) -> Callable[..., Any]:
         from stackling.boot import far as node  # type: ignore[no-redef]
     else:
         from stackling.boot import node  # type: ignore[no-redef]
-    part = node.connect(cloud)
-    if first:
+    # One after another, and each of them, so that none answers before there are tables, an administrator and a catalog.
+    with _alone(run_dir):
+        schema.upgrade(cloud.db)
+        part = node.connect(cloud)
         assembly.prepare(cloud)
         credentials.write(config)
+    cloud.db.listen(revision.LATEST)
+    if first:
         threading.Thread(target=part.run, name="node", daemon=True).start()
         worker.run(cloud)
     application = assembly.application(cloud, health.routes(cloud, part))
     _spare_garbage_collection()
     return application
+
+
+@contextmanager
+def _alone(run_dir: Path) -> Iterator[None]:
+    """While no other of the cloud's processes is here."""
+    with (run_dir / "start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _spare_garbage_collection() -> None:

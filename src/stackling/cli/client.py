@@ -81,10 +81,10 @@ class Administrator:
             **(headers or {}),
         }
         request = urllib.request.Request(self.config.base_url + path, data, sent, method=method)
-        context = None
-        if self.config.api.tls:
-            context = ssl.create_default_context(cafile=str(credentials.authority(self.config)))
         try:
+            context = None
+            if self.config.api.tls:
+                context = ssl.create_default_context(cafile=str(credentials.authority(self.config)))
             return urllib.request.urlopen(request, timeout=_SECONDS, context=context)
         except urllib.error.HTTPError as e:
             raise Trouble(f"{method} {path}: {e.code} {e.read()[:500].decode(errors='replace')}") from None
