@@ -159,7 +159,8 @@ def main() -> int:
             took["second demo"] = run(first, "./demo")
             took["purge"] = run(first, ".venv/bin/stackling", "down", "--purge")
             for command in asked.run:
-                took[command] = run(first, "/bin/sh", "-c", command)
+                what = f"{command}, again" if command in took else command
+                took[what] = run(first, "/bin/sh", "-c", command)
     except Failed as e:
         print(f"fresh: {e}", file=sys.stderr)
         return 1
@@ -172,7 +173,7 @@ def main() -> int:
         print(json.dumps(took))
     else:
         for what, seconds in took.items():
-            print(f"{what:12} {seconds:6.1f} s")
+            print(f"{what:14} {seconds:6.1f} s")
     return 0
 
 
