@@ -23,6 +23,8 @@ from tests.conftest import Postgres
 metadata = MetaData()
 number = Table("number", metadata, Column("now", Integer))
 LATEST = "SELECT now FROM number"
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # what the other has not
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 def read(tx: Tx) -> int:
@@ -136,13 +138,10 @@ with database.begin() as tx:
 """
 
 
+@on_sqlite
 @pytest.mark.parametrize("when", ["open", "committed"])
-def test_a_process_that_dies_with_its_announcement_is_not_believed_over(
-    here: Database, when: str, request: pytest.FixtureRequest
-) -> None:
-    """SQLite: nobody believes anything until a process is started, or announces something."""
-    if not here.is_sqlite:
-        pytest.skip("PostgreSQL tells who listens, whoever dies")
+def test_a_process_that_dies_with_its_announcement_is_not_believed_over(here: Database, when: str) -> None:
+    """Nobody believes anything until a process is started, or announces something."""
     known = here.announced()
     url = here.url.render_as_string()
     died = subprocess.run(
@@ -156,11 +155,10 @@ def test_a_process_that_dies_with_its_announcement_is_not_believed_over(
         assert here.announced() == there.announced() not in (None, known)
 
 
+@on_sqlite
 def test_nothing_is_committed_that_can_not_be_announced(
     here: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not here.is_sqlite:
-        pytest.skip("PostgreSQL does not commit what it can't notify of")
 
     def full(*_: Any) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -182,11 +180,10 @@ def test_nothing_is_committed_that_can_not_be_announced(
     there.close()
 
 
+@on_postgresql
 def test_who_is_cut_off_believes_nothing(
     here: Database, database_url: str, request: pytest.FixtureRequest
 ) -> None:
-    if here.is_sqlite:
-        pytest.skip("there is no connection")
     postgres: Postgres = request.getfixturevalue("postgres")
     known = here.announced()
     with postgres.engine.connect() as tx:
@@ -200,11 +197,10 @@ def test_who_is_cut_off_believes_nothing(
     assert here.announced() != known
 
 
+@on_postgresql
 def test_who_does_not_hear_holds_a_commit_up_no_longer_than_it_believes(
     here: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if here.is_sqlite:
-        pytest.skip("memory is always heard")
     monkeypatch.setattr(announcement, "LEASE", 0.5)
     deaf, drain = threading.Event(), announcement.Listener._drain
     with process(database_url) as there:
@@ -224,10 +220,9 @@ def test_who_does_not_hear_holds_a_commit_up_no_longer_than_it_believes(
         assert there.announced() != before
 
 
+@on_postgresql
 def test_nobody_listens_through_a_pooler(here: Database) -> None:
     """Of PgBouncer, a session of the server's that answers this process may be another one each time."""
-    if here.is_sqlite:
-        pytest.skip("there is no connection")
 
     class Pooled:
         """A connection as a pooler shows it: the process id that it tells is its own."""

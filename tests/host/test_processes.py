@@ -109,8 +109,8 @@ def taker(port: int) -> int:
 
 
 @contextlib.contextmanager
-def until_prepared() -> Iterator[Callable[[], bool]]:
-    """Have no process make the administrator and the catalog yet. Gives what tells whether one answers all the same."""
+def until_prepared() -> Iterator[tuple[Callable[[], int], Callable[[], bool]]]:
+    """Have no process make the administrator and the catalog yet. Gives what tells how many wait, and whether one answers."""
     here = Path("/run/stackling")
     here.mkdir(exist_ok=True)
 
@@ -126,7 +126,9 @@ def until_prepared() -> Iterator[Callable[[], bool]]:
 
     with (here / "start.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield answers
+        file = os.fstat(lock.fileno()).st_ino
+        waiter = re.compile(rf"-> FLOCK .*:{file} ")
+        yield lambda: len(waiter.findall(Path("/proc/locks").read_text())), answers
 
 
 @pytest.fixture(scope="module")
@@ -138,11 +140,10 @@ def front(postgres: Postgres) -> Iterator[Front]:
     cloud = HostCloud()
     said: list[str] = []
     try:
-        with until_prepared() as answers:
+        with until_prepared() as (waiting, answers):
             starting = threading.Thread(target=lambda: said.append(cloud.up()))
             starting.start()
-            until(lambda: len(run("pgrep", "-f", "stackling.boot.server").split()) == 3, 30, "processes")
-            time.sleep(3)
+            until(lambda: waiting() == 2, 30, "both processes at the lock")
             assert not answers()
         starting.join()
         assert f"https://127.0.0.1:{PORT}" in said[0]

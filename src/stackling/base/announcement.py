@@ -8,7 +8,8 @@ SQLite, whose processes are all on one machine: eight bytes of memory that they 
 PostgreSQL: NOTIFY, and a commit that waits until all that listen have heard (`Listener`). Each of them holds an advisory
 lock with the number of the announcement that it heard last, by which others see how far it is, and which PostgreSQL takes
 away when the session ends. One that is cut off neither hears nor lets go. So nobody believes anything for longer than
-`LEASE` after a question that the server answered, and no commit waits longer than that. A pooler that lends one server
+`LEASE` after a question that the server answered, and no commit waits longer than that. A session that the server ends
+is noticed when its thread runs next: for that moment, at most `LEASE`, the others' commits don't wait for it. A pooler that lends one server
 session to many (PgBouncer) would have others hear and hold what is meant for this process: then nobody listens.
 """
 
@@ -132,7 +133,7 @@ class Listener:
                 finally:
                     self._until = 0.0
                     session.close()
-            except Exception as e:  # noqa: BLE001 (whatever it was: the database is asked meanwhile)
+            except Exception as e:  # noqa: BLE001 (without this thread the process would ask for good)
                 log.get("database").warning("database.listen_failed", error=str(e))
                 self._stop.wait(1)
 

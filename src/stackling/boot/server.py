@@ -119,6 +119,7 @@ def load(config: Config, *, fake: bool) -> Callable[..., Any]:
     cloud = assembly.assemble(
         config, Database(config.database_url, pool_size=config.api.threads + config.worker.threads)
     )
+    schema.upgrade(cloud.db)
     first = _first(config)
     if first and (ended := supervisor.end_strays(run_dir)):
         log.get("supervisor").warning(
@@ -130,10 +131,9 @@ def load(config: Config, *, fake: bool) -> Callable[..., Any]:
         from stackling.boot import far as node  # type: ignore[no-redef]
     else:
         from stackling.boot import node  # type: ignore[no-redef]
-    # One after another, and each of them, so that none answers before there are tables, an administrator and a catalog.
+    part = node.connect(cloud)
+    # One after another, and each of them, so that none answers before there are an administrator and a catalog.
     with _alone(run_dir):
-        schema.upgrade(cloud.db)
-        part = node.connect(cloud)
         assembly.prepare(cloud)
         credentials.write(config)
     cloud.db.listen(revision.LATEST)
